@@ -1,0 +1,60 @@
+"""The gateway under test, started as a user starts it: `gateway run --config FILE` on a seeded SQLite store.
+
+Its row counts the proxy workers; the whole process tree (supervisor, control process) is reported beside it.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+from benchmarks.known_keys import ROUTE_PERMISSION
+from benchmarks.peers.peer import EVERYTHING, Peer, Site, render, template
+from benchmarks.processes import free_port
+
+WORKER_MARKER = "gateway.proxy.process"
+ENTRY_POINTS = ("gateway.__main__", "gateway.proxy.process", "gateway.store.migrate")
+
+
+def _missing() -> str | None:
+    for module in ENTRY_POINTS:
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            return f"{module} does not exist"
+    return None
+
+
+def _command(site: Site, workers: int) -> list[str]:
+    # Imported here: the store's writing side needs SQLAlchemy, which the other peers do not.
+    from benchmarks.seed_keys import seed  # noqa: PLC0415
+
+    seed(f"sqlite:///{site.directory}/gateway.db", site.keys.stored)
+    return gateway_command(site, workers=workers)
+
+
+def gateway_command(site: Site, *, workers: int = 1, control_port: int | None = None) -> list[str]:
+    """Write the settings of a gateway whose store stands in the site already, and return the command that runs it."""
+    path = site.directory / "gateway.toml"
+    path.write_text(
+        render(
+            template("gateway.toml"),
+            DIRECTORY=str(site.directory),
+            PORT=str(site.port),
+            CONTROL_PORT=str(control_port or free_port()),
+            UPSTREAM_PORT=str(site.upstream_port),
+            WORKERS=str(workers),
+            PERMISSION=ROUTE_PERMISSION,
+        )
+    )
+    return [sys.executable, "-m", "gateway", "run", "--config", str(path)]
+
+
+def _with_workers(workers: int) -> Callable[[Site], list[str]]:
+    return partial(_command, workers=workers)
+
+
+KEYGATE = Peer("keygate", "Keygate", EVERYTHING, _missing, _with_workers(1), WORKER_MARKER)
+KEYGATE_TWO_WORKERS = Peer("keygate-2", "Keygate, 2 workers", EVERYTHING, _missing, _with_workers(2), WORKER_MARKER)

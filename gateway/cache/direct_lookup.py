@@ -1,0 +1,59 @@
+"""Looks a missed key up in the store itself, on the event loop where that takes microseconds.
+
+Invariant: the loop never waits for a lock. The reader gives up at once when a writer is in its way, and only then the
+question goes to a thread, which may wait for it up to `PATIENCE_SECONDS`. Turned down: an async SQL layer for every
+lookup, which costs about a millisecond where an indexed point read takes microseconds.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from gateway.errors import StoreBusy, StoreUnavailable
+from gateway.keys.record import CredentialRecord
+
+PATIENCE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.002
+
+
+class PointReader(Protocol):
+    """A store's reader that answers at once or raises StoreBusy; used by one thread only."""
+
+    def read(self, digest: bytes) -> CredentialRecord | None:
+        """The record of a digest; raises StoreBusy, StoreUnavailable."""
+
+
+class DirectLookup:
+    """A KeySource over a PointReader."""
+
+    def __init__(self, reader: PointReader, open_reader: Callable[[], PointReader]) -> None:
+        """`reader` serves the loop; `open_reader` makes another one for the thread, when it is first needed."""
+        self._reader = reader
+        self._open_reader = open_reader
+        self._patient_reader: PointReader | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-lookup")
+
+    def read(self, digest: bytes) -> CredentialRecord | None | Awaitable[CredentialRecord | None]:
+        """See KeySource."""
+        try:
+            return self._reader.read(digest)
+        except StoreBusy:
+            return asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, digest)
+
+    def _read_patiently(self, digest: bytes) -> CredentialRecord | None:
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                if self._patient_reader is None:
+                    self._patient_reader = self._open_reader()
+                return self._patient_reader.read(digest)
+            except StoreBusy as error:
+                if time.monotonic() > give_up_at:
+                    raise StoreUnavailable(error.detail, internal=error.internal) from error
+                time.sleep(_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

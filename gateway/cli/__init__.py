@@ -1,0 +1,1 @@
+"""The command line `gateway`: names, output shapes and exit codes are a contract with its users."""

@@ -1,0 +1,46 @@
+"""`gateway init`: the first organization, its admin, and the admin's key."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.exits import complain
+from gateway.cli.options import Config, Json
+
+if TYPE_CHECKING:
+    from gateway.services.shapes import Initialised
+    from gateway.settings.model import Settings
+
+
+def initialise(
+    org: Annotated[str, typer.Option("--org", metavar="NAME", help="Name of the organization.")],
+    admin: Annotated[str, typer.Option("--admin", metavar="EMAIL", help="E-mail address of its first admin.")],
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """Make the first organization, its admin and an admin key. The secret is printed once."""
+    from gateway.cli.output import print_fields, print_json
+    from gateway.settings.loading import load
+
+    made = asyncio.run(_initialise(load(config, {}, os.environ).settings, org, admin))
+    if json:
+        print_json(made)
+        return
+    print_fields(
+        [
+            ("organization", f"{made.organization.name} ({made.organization.id})"),
+            ("admin", f"{made.member.email} ({made.member.id})"),
+            ("key", made.key.id),
+            ("secret", made.key.secret),
+        ]
+    )
+    complain("keep the secret now: only its hash is stored, and it is never shown again")
+
+
+async def _initialise(settings: "Settings", org: str, admin: str) -> "Initialised":
+    from gateway.cli.store_access import opened
+
+    async with opened(settings, create=True) as services:
+        return await services.organizations.initialise(org, admin)

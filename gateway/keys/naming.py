@@ -1,0 +1,45 @@
+"""Names that people give to keys, owners and organizations, and how they are found again.
+
+Invariant: a clean name is one line of printable text without surrounding spaces, so it can be shown, logged and sent as
+it is. Searching is case-blind by comparing folded forms; they are stored, because SQLite's own `lower` knows ASCII
+alone and PostgreSQL's depends on the database's locale.
+"""
+
+import unicodedata
+from typing import Final
+
+MAX_NAME_CHARACTERS: Final = 128
+MAX_DESCRIPTION_CHARACTERS: Final = 1000
+MAX_EMAIL_CHARACTERS: Final = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
+
+
+def clean_name(text: str) -> str:
+    """Return the name without surrounding spaces. ValueError carries a public sentence."""
+    name = text.strip()
+    if not name or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
+        raise ValueError(f"must be 1 to {MAX_NAME_CHARACTERS} printable characters")
+    return name
+
+
+def clean_description(text: str) -> str:
+    """Return the description without surrounding spaces; it may be empty and may have several lines."""
+    description = text.strip()
+    printable = description.replace("\r\n", "").replace("\n", "").replace("\t", "")
+    if len(description) > MAX_DESCRIPTION_CHARACTERS or not (printable.isprintable() or not printable):
+        raise ValueError(f"must be at most {MAX_DESCRIPTION_CHARACTERS} printable characters")
+    return description
+
+
+def clean_email(text: str) -> str:
+    """Return the e-mail address in lower case: nobody means two people by two spellings of one address."""
+    email = text.strip().lower()
+    local, _, domain = email.rpartition("@")
+    whole = email.isprintable() and " " not in email and len(email) <= MAX_EMAIL_CHARACTERS
+    if not (local and domain and whole):
+        raise ValueError("must be an e-mail address, such as ada@example.com")
+    return email
+
+
+def folded(text: str) -> str:
+    """Return the form in which names are compared and searched."""
+    return unicodedata.normalize("NFKC", text.strip()).casefold()

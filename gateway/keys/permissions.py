@@ -1,0 +1,59 @@
+"""Permissions: `resource:action`, where either part may be `*`.
+
+Invariant: `*` never matches the resource `gateway`. Who may do everything in the APIs behind the gateway may still not
+administer the gateway itself; that has to be granted by name (`gateway:keys`, `gateway:*`).
+
+There are no deny rules, no hierarchy (`a.b:read` is a resource of its own, not a part of `a`) and no wildcards inside a
+part: what a list of permissions allows can be read off it, and one list covers another exactly when each of its entries
+is covered by a single entry of the other. That holds because the set of names is open: no union of named entries can
+ever exhaust a `*`.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+RESERVED_RESOURCE: Final = "gateway"
+MAX_PERMISSION_CHARACTERS: Final = 129
+_PART: Final = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", re.ASCII)
+
+
+def validate(text: str) -> None:
+    """Raise ValueError, with a public sentence, unless `text` is a well-formed permission."""
+    parts = text.split(":")
+    if len(parts) != 2:  # noqa: PLR2004 - resource and action
+        message = f"{_quoted(text)} is not of the form resource:action, such as documents:read or documents:*"
+        raise ValueError(message)
+    for name, part in zip(("resource", "action"), parts, strict=True):
+        if not _PART.fullmatch(part):
+            message = (
+                f"the {name} of {_quoted(text)} must be * or 1 to 64 letters, digits, '_', '-' or '.', "
+                "beginning with a letter or digit"
+            )
+            raise ValueError(message)
+
+
+def allows(granted: Iterable[str], wanted: str) -> bool:
+    """Tell whether one of the granted permissions allows `wanted` (which may hold `*` itself: then all of it).
+
+    A text without both parts is never allowed, whatever is granted.
+    """
+    resource, _, action = wanted.partition(":")
+    if not resource or not action or ":" in action:
+        return False
+    matching: tuple[str, ...]
+    if resource == RESERVED_RESOURCE:
+        matching = (wanted, f"{resource}:*")
+    else:
+        matching = (wanted, f"{resource}:*", f"*:{action}", "*:*")
+    return any(grant in matching for grant in granted)
+
+
+def covers(granted: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Tell whether `granted` allows everything that `wanted` allows: nobody can hand on more than they hold."""
+    held = tuple(granted)
+    return all(allows(held, each) for each in wanted)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= MAX_PERMISSION_CHARACTERS else text[:MAX_PERMISSION_CHARACTERS] + "…")

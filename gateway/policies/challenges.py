@@ -1,0 +1,70 @@
+"""The refusals that ask for a (better) key, with their challenges (RFC 9110 section 11.6.1, RFC 6750 section 3).
+
+Built once from the settings. With `error_detail = "generic"` a key that is expired, revoked or disabled looks like an
+unknown one to its holder.
+"""
+
+import time
+
+from gateway.keys.record import CredentialRecord, Status, status
+from gateway.policies.refusal import Refusal
+
+
+class Challenges:
+    """Every 401, and the 403 of a missing permission."""
+
+    __slots__ = ("_generic", "_invalid_fields", "_realm", "malformed", "missing", "unknown")
+
+    def __init__(self, realm: str, *, generic: bool) -> None:
+        self._generic = generic
+        self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
+        self._invalid_fields = self._challenge(', error="invalid_token"')
+        self.missing = Refusal(
+            401,
+            "missing_api_key",
+            "This API needs a key: send it as `X-API-KEY: <key>` or `Authorization: Bearer <key>`.",
+            self._challenge(""),
+        )
+        self.malformed = self._invalid(
+            "invalid_api_key",
+            "The API key is not one that this gateway could have issued; check that it was copied whole.",
+        )
+        self.unknown = self._invalid(
+            "invalid_api_key",
+            "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway.",
+        )
+
+    def inactive(self, record: CredentialRecord) -> Refusal:
+        """Why a known key may not be used now."""
+        if self._generic:
+            return self.unknown
+        state = status(
+            revoked_at=record.revoked_at,
+            expires_at=record.expires_at,
+            disabled_at=record.disabled_at,
+            now=time.time(),
+        )
+        if state is Status.REVOKED:
+            return self._invalid("revoked_api_key", "The API key has been revoked; use another one.")
+        if state is Status.DISABLED:
+            return self._invalid("disabled_api_key", "The API key is disabled; an administrator can enable it again.")
+        return self._invalid("expired_api_key", "The API key has expired; use a newer one.")
+
+    def insufficient(self, permissions: tuple[str, ...]) -> Refusal:
+        """The key is good and may not do this."""
+        scope = " ".join(permissions)
+        return Refusal(
+            403,
+            "insufficient_permissions",
+            f"This needs the permission {', '.join(permissions)}, which the API key or its owner does not hold.",
+            self._challenge(f', error="insufficient_scope", scope="{scope}"'),
+        )
+
+    def _invalid(self, code: str, detail: str) -> Refusal:
+        return Refusal(401, code, detail, self._invalid_fields)
+
+    def _challenge(self, error: str) -> tuple[tuple[str, str], ...]:
+        return (
+            ("WWW-Authenticate", f'Bearer realm="{self._realm}"{error}'),
+            ("WWW-Authenticate", f'ApiKey realm="{self._realm}"'),
+        )

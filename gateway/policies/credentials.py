@@ -1,0 +1,74 @@
+"""Finds the gateway key in a request: X-API-KEY, or Authorization with the Bearer scheme (RFC 6750 section 2.1).
+
+Invariant: at most one key is presented. An Authorization field that is not one of our keys is the upstream's business
+when X-API-KEY carries the key, and travels on untouched; two different keys of ours are refused, since two readers
+could pick different ones. Reads the head alone: no clock, no store.
+"""
+
+from gateway.keys.secret import MAX_SECRET_BYTES, Form, form
+from gateway.policies.contract import PolicySubject
+from gateway.policies.refusal import Refusal
+
+_CONFLICT = Refusal(
+    400,
+    "conflicting_credentials",
+    "X-API-KEY and Authorization carry two different keys of this gateway; send one of them.",
+)
+
+
+class Credentials:
+    """Sets `secret` and `passes_authorization`."""
+
+    __slots__ = ("_bare", "_prefix")
+
+    def __init__(self, key_prefix: str, *, bare_authorization: bool) -> None:
+        """`bare_authorization` also takes a key that stands in Authorization without a scheme."""
+        self._prefix = key_prefix.encode()
+        self._bare = bare_authorization
+
+    def check(self, exchange: PolicySubject) -> Refusal | None:
+        """Refuses only two different keys in one request."""
+        head = exchange.head
+        secret = head.api_key
+        if head.authorization is None:
+            exchange.secret = secret or None
+            return None
+        token = self.token(head.authorization)
+        if not secret:
+            exchange.secret = token
+            exchange.passes_authorization = token is None
+            return None
+        exchange.secret = secret
+        if token == secret:
+            return None
+        if self.is_ours(token):
+            return _CONFLICT
+        exchange.passes_authorization = True
+        return None
+
+    def is_ours(self, token: bytes | None) -> bool:
+        """Whether a token has the form of this gateway's keys."""
+        return token is not None and len(token) <= MAX_SECRET_BYTES and form(token, self._prefix) is not Form.FOREIGN
+
+    def token(self, value: bytes) -> bytes | None:
+        """The key in an Authorization value: after `Bearer` in any case, or the whole value where that is allowed."""
+        if value[:7].lower() == b"bearer ":
+            return value[7:].strip()
+        if self._bare and b" " not in value:
+            return value
+        return None
+
+
+class StrippedCredentials:
+    """For routes that ask for no key: a key that a client sends all the same must not reach the upstream."""
+
+    __slots__ = ("_finder",)
+
+    def __init__(self, finder: Credentials) -> None:
+        self._finder = finder
+
+    def check(self, exchange: PolicySubject) -> None:
+        """Never refuses; keeps an Authorization field that is no key of ours."""
+        authorization = exchange.head.authorization
+        if authorization is not None:
+            exchange.passes_authorization = not self._finder.is_ours(self._finder.token(authorization))

@@ -1,0 +1,56 @@
+"""The gateway's own answers: problem details (RFC 9457) as bytes.
+
+Invariant: one shape for every refusal and failure, whoever says no; it never holds what a client sent.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from gateway.policies.refusal import Refusal
+
+BAD_GATEWAY: Final = Refusal(
+    502, "upstream_unreachable", "The API behind the gateway could not be reached, or closed the connection."
+)
+INVALID_RESPONSE: Final = Refusal(
+    502, "upstream_invalid_response", "The API behind the gateway sent something that is no HTTP response."
+)
+UPSTREAM_TIMEOUT: Final = Refusal(504, "upstream_timeout", "The API behind the gateway did not answer in time.")
+OVERLOADED: Final = Refusal(
+    503, "gateway_overloaded", "The gateway has reached its limit of requests or connections.", (("Retry-After", "1"),)
+)
+INTERNAL_ERROR: Final = Refusal(500, "internal_error", "The gateway failed on this request; its log says why.")
+CLIENT_TIMEOUT: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
+URI_TOO_LONG: Final = Refusal(414, "uri_too_long", "The request line is longer than this gateway accepts.")
+HEAD_TOO_LARGE: Final = Refusal(
+    431, "header_section_too_large", "The header section is larger than this gateway accepts."
+)
+BODY_TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is larger than this route accepts.")
+MALFORMED_BODY: Final = Refusal(400, "malformed_body", "The chunked framing of the body is broken.")
+
+
+def answer(refusal: Refusal, request_id_field: bytes, *, close: bool, head_only: bool, date: bytes) -> bytes:
+    """The whole response. `head_only` leaves the body out, as an answer to HEAD must (RFC 9110 section 9.3.2)."""
+    request_id_line = request_id_field.decode()
+    body = orjson.dumps(
+        {
+            "type": f"urn:keygate:problem:{refusal.code}",
+            "title": HTTPStatus(refusal.status).phrase,
+            "status": refusal.status,
+            "detail": refusal.detail,
+            "code": refusal.code,
+            "request_id": request_id_line.removeprefix("X-Request-ID: "),
+        }
+    )
+    lines = [
+        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        request_id_line,
+        "Cache-Control: no-store",
+        *(f"{name}: {value}" for name, value in refusal.fields),
+        *(("Connection: close",) if close else ()),
+    ]
+    head = "\r\n".join(lines).encode() + b"\r\n" + date + b"\r\n\r\n"
+    return head if head_only else head + body

@@ -1,0 +1,365 @@
+"""One connection of a client: cuts what arrives into requests, one exchange at a time, and answers refusals.
+
+Invariants: pipelined requests are answered in order, one in flight. After a request that could not be understood, or an
+answer that closes, not a byte of what follows is read as a request. What the client sends ahead is held up to
+`_PENDING_LIMIT_BYTES`, then the gateway stops reading. A client that sends a body nobody wants gets its answer, and the
+body is read and thrown away within bounds, so that the answer is not lost in a reset (RFC 9112 section 9.6).
+"""
+
+import asyncio
+import socket
+import struct
+from ipaddress import ip_address
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
+
+from gateway.policies.refusal import Refusal
+from gateway.proxy import answers
+from gateway.proxy.exchange import OVER, TUNNEL, Exchange
+from gateway.proxy.forwarding import forwarding_fields
+from gateway.proxy.request_head import CHUNKED, REQUEST_ID, VIA, MalformedRequest, RequestHead, read_request_head
+
+if TYPE_CHECKING:
+    from gateway.proxy.worker import Worker
+
+_PENDING_LIMIT_BYTES: Final = 65_536
+_WRITE_BUFFER_BYTES: Final = 65_536
+_LINGER_BYTES: Final = 16 * 1_048_576
+_LINGER_SECONDS: Final = 5.0
+_DRAIN_IDLE_SECONDS: Final = 1.0
+_REQUEST_ID_LIMIT: Final = 128
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing sends a reset, which no reader takes for the proper end of a body."""
+
+
+# The states: what the next byte from the client is. Plain numbers, as in `exchange`.
+HEAD: Final = 0
+"""Part of a request's head."""
+EXCHANGE: Final = 1
+"""Part of the body of the request in progress, or of a request after it."""
+LINGER: Final = 2
+"""Nobody's: it is thrown away."""
+CLOSED: Final = 3
+_NAMES: Final = ("HEAD", "EXCHANGE", "LINGER", "CLOSED")
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module."""
+
+    __slots__ = (
+        "_forwarding",
+        "_held_reasons",
+        "_linger_left",
+        "_peer",
+        "_trusted",
+        "deadline",
+        "exchange",
+        "pending",
+        "state",
+        "transport",
+        "worker",
+        "writing_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, worker: "Worker") -> None:
+        self.worker = worker
+        self.state = HEAD
+        self.pending = b""
+        """Received and not yet read: the beginning of a head, of a body, or of the next request."""
+        self.exchange: Exchange | None = None
+        self.deadline = inf
+        """When, on the loop's clock, the client has been silent for too long."""
+        self.writing_paused = False
+        self._held_reasons = 0
+        self._linger_left = 0
+        self._trusted = False
+        self._peer = b""
+        self._forwarding = (b"", b"")
+
+    def __repr__(self) -> str:
+        """Name state and exchange."""
+        return f"<ClientConnection {_NAMES[self.state]} {self.exchange!r}>"
+
+    # --- events of the transport ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+        worker = self.worker
+        peer: tuple[str, ...] = transport.get_extra_info("peername") or ("",)
+        address = peer[0].partition("%")[0].removeprefix("::ffff:")
+        self._peer = address.encode()
+        if worker.trusted_networks and address:
+            self._trusted = any(ip_address(address) in network for network in worker.trusted_networks)
+        worker.connections.add(self)
+        self.deadline = worker.clock() + worker.settings.client_idle_timeout_seconds
+        if len(worker.connections) > worker.settings.max_connections:
+            self._refuse_connection(answers.OVERLOADED)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on where the last bytes ended."""
+        if self.state == HEAD:
+            self.pending = self.pending + data if self.pending else data
+            self._read_heads()
+        elif self.state == EXCHANGE:
+            self._receive_ahead(data)
+        elif self.state == LINGER:
+            self._linger_left -= len(data)
+            if self._linger_left < 0:
+                self.abort()
+
+    def eof_received(self) -> bool:
+        """A client that closes its half is gone, but for a tunnel, where halves matter."""
+        if self.exchange is not None and self.exchange.phase == TUNNEL:
+            self.exchange.client_half_closed()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio.Protocol
+        """The client is gone: so is what was done for it."""
+        self.state = CLOSED
+        self.deadline = inf
+        self.pending = b""
+        self.worker.connections.discard(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None and exchange.phase != OVER:
+            exchange.client_lost()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly: so does the gateway."""
+        self.writing_paused = True
+        worker = self.worker
+        self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.pause_reading()
+            self.exchange.body_progress()
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+        self.writing_paused = False
+        self._set_exchange_deadline()
+        if self.exchange is not None and self.exchange.upstream is not None:
+            self.exchange.upstream.transport.resume_reading()
+            self.exchange.body_progress()
+
+    def on_deadline(self) -> None:
+        """The client was silent for too long."""
+        if self.state == HEAD and self.pending:
+            self._refuse_connection(answers.CLIENT_TIMEOUT)
+        elif self.state == EXCHANGE and self.exchange is not None:
+            if self.writing_paused:
+                self.exchange.abort()
+            else:
+                self.exchange.refuse(answers.CLIENT_TIMEOUT)
+        else:
+            self.close()
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def _read_heads(self) -> None:
+        """Begin exchanges while whole heads are there and none is in progress."""
+        worker = self.worker
+        while self.pending and self.state == HEAD:
+            data = self.pending
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or data[:2] == b"\r\n":
+                if not self._head_is_incomplete(data, end):
+                    return
+                continue
+            if end > worker.head_limit and self._head_is_too_large(data):
+                return
+            try:
+                head = read_request_head(data[:end], worker.field_limit)
+            except MalformedRequest as error:
+                self._refuse_connection(error.refusal)
+                return
+            self.pending = data[end + 4 :]
+            self.state = EXCHANGE
+            self.deadline = inf
+            worker.in_flight += 1
+            worker.now = now = worker.clock()
+            self.exchange = exchange = Exchange(self, head, now)
+            exchange.begin()
+
+    def _head_is_incomplete(self, data: bytes, end: int) -> bool:
+        """Skip one empty line before a request (RFC 9112 section 2.2), or wait for more; whether to read again now."""
+        if data[:2] == b"\r\n":
+            if data[2:4] == b"\r\n":
+                self._refuse_connection(Refusal(400, "malformed_request", "Empty lines stand where a request should."))
+                return False
+            self.pending = data[2:]
+            return True
+        if end < 0 and not self._head_is_too_large(data):
+            self._await_head()
+        return False
+
+    def _head_is_too_large(self, data: bytes) -> bool:
+        settings = self.worker.settings
+        line_end = data.find(b"\r\n")
+        if line_end > settings.request_line_limit_bytes or (
+            line_end < 0 and len(data) > settings.request_line_limit_bytes + 2
+        ):
+            self._refuse_connection(answers.URI_TOO_LONG)
+            return True
+        if len(data) - line_end > settings.header_section_limit_bytes and line_end >= 0:
+            section_end = data.find(b"\r\n\r\n")
+            if section_end < 0 or section_end - line_end > settings.header_section_limit_bytes:
+                self._refuse_connection(answers.HEAD_TOO_LARGE)
+                return True
+        return False
+
+    def _await_head(self) -> None:
+        """The head counts its time from its first byte, whatever dribbles in."""
+        worker = self.worker
+        limit = worker.clock() + worker.settings.client_head_timeout_seconds
+        self.deadline = min(self.deadline, limit)
+
+    def _receive_ahead(self, data: bytes) -> None:
+        """Bytes while an exchange is in progress."""
+        exchange = self.exchange
+        if exchange is not None and exchange.phase == TUNNEL and exchange.upstream is not None:
+            exchange.upstream.transport.write(data)
+            return
+        self.pending = self.pending + data if self.pending else data
+        if exchange is not None and exchange.body is not None and exchange.upstream is not None:
+            self.pump_body()
+        elif len(self.pending) > _PENDING_LIMIT_BYTES:
+            self.transport.pause_reading()
+
+    def pump_body(self) -> None:
+        """Hand what has arrived to the exchange; it takes what belongs to its body."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        self.transport.resume_reading()
+        if self.pending:
+            data, self.pending = self.pending, b""
+            self.pending = exchange.take_body(data)
+        if self.exchange is exchange and exchange.phase != OVER:
+            self._set_exchange_deadline()
+
+    def _set_exchange_deadline(self) -> None:
+        """While a body is expected, silence is bounded; while the upstream works, the client may well be silent."""
+        worker = self.worker
+        waits_for_body = self.exchange is not None and self.exchange.body is not None
+        self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds if waits_for_body else inf
+
+    def hold_reading(self) -> None:
+        """The upstream takes no more of the body for now."""
+        self.transport.pause_reading()
+        self.deadline = inf
+
+    def go_on_reading(self) -> None:
+        """See hold_reading."""
+        self.transport.resume_reading()
+        self._set_exchange_deadline()
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def exchange_over(self, *, close: bool) -> None:
+        """The response is out: on to the next request, or to the end of the connection."""
+        self.exchange = None
+        if close or self.worker.draining:
+            self._linger()
+        else:
+            self._next_request()
+
+    def _next_request(self) -> None:
+        worker = self.worker
+        self.state = HEAD
+        if worker.draining:
+            self.deadline = worker.now + _DRAIN_IDLE_SECONDS
+        else:
+            self.deadline = worker.now + worker.client_idle_timeout
+        if self.pending:
+            if len(self.pending) > _PENDING_LIMIT_BYTES:
+                self.transport.resume_reading()
+            # Not called here: a long pipeline would grow the stack by one exchange per request.
+            worker.loop.call_soon(self._read_heads)
+
+    def answer(self, refusal: Refusal, head: RequestHead, request_id_field: bytes) -> None:
+        """Answer the request in progress in the gateway's own name."""
+        self.exchange = None
+        skipped = self._skip_body(head)
+        close = not (skipped and head.keep_alive) or self.worker.draining
+        self._write_answer(refusal, request_id_field, close=close, head_only=head.method == b"HEAD")
+        if close:
+            self._linger()
+        else:
+            self._next_request()
+
+    def _skip_body(self, head: RequestHead) -> bool:
+        """Take the request's body out of what has arrived; False when it has not arrived whole."""
+        if head.body_length == 0:
+            return True
+        if head.body_length == CHUNKED or head.body_length > len(self.pending):
+            return False
+        self.pending = self.pending[head.body_length :]
+        return True
+
+    def _refuse_connection(self, refusal: Refusal) -> None:
+        """Answer what is no request, and listen no more."""
+        self._write_answer(refusal, self.worker.request_id_field(), close=True, head_only=False)
+        self._linger()
+
+    def _write_answer(self, refusal: Refusal, request_id_field: bytes, *, close: bool, head_only: bool) -> None:
+        self.transport.write(
+            answers.answer(refusal, request_id_field, close=close, head_only=head_only, date=self.worker.date_field)
+        )
+
+    def _linger(self) -> None:
+        """Close for writing, and read for a while what the client still sends, so that it gets to read the answer."""
+        self.state = LINGER
+        self.exchange = None
+        self.pending = b""
+        self._linger_left = _LINGER_BYTES
+        self.deadline = self.worker.clock() + _LINGER_SECONDS
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close when what was written is out."""
+        self.state = CLOSED
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close with a reset."""
+        self.state = CLOSED
+        self.exchange = None
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def drain(self) -> None:
+        """The worker stops: an idle connection has a second for a request that is on its way."""
+        if self.state == HEAD and not self.pending:
+            self.deadline = min(self.deadline, self.worker.clock() + _DRAIN_IDLE_SECONDS)
+
+    # --- what an exchange says of this connection ---------------------------------------------------------------------
+
+    def request_id_field(self, head: RequestHead) -> bytes:
+        """A trusted proxy's X-Request-ID, or a new one."""
+        if self._trusted:
+            received = head.special.get(REQUEST_ID)
+            if received and len(received) <= _REQUEST_ID_LIMIT and received.isascii():
+                return b"X-Request-ID: " + received
+        return self.worker.request_id_field()
+
+    def forwarding_fields(self, head: RequestHead) -> bytes:
+        """X-Forwarded-* and Forwarded for a request; the last ones are kept, since a client repeats its Host."""
+        worker = self.worker
+        if self._trusted or VIA in head.special:
+            return forwarding_fields(head, self._peer, trusted=self._trusted, tls=False, via=worker.settings.via)
+        host, fields = self._forwarding
+        if host != head.host or not fields:
+            fields = forwarding_fields(head, self._peer, trusted=False, tls=False, via=worker.settings.via)
+            self._forwarding = (head.host, fields)
+        return fields

@@ -1,0 +1,70 @@
+"""Writes the head of the response that goes to the client.
+
+Invariant: the framing that the client gets is the gateway's own statement about the body that follows: a length where
+the upstream gave one, chunks where its end is not known beforehand, the end of the connection for HTTP/1.0 alone.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.proxy.request_head import RequestHead
+from gateway.proxy.response_head import CONTENT_LENGTH, DATE, LOCATION, TRANSFER_ENCODING, ResponseHead
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
+
+_NO_CONTENT: Final = 204
+
+
+def client_head(
+    response: ResponseHead, request: RequestHead, exchange: "Exchange", date_field: bytes, *, chunks: bool, close: bool
+) -> list[bytes]:
+    """The head as lines, to be joined with CRLF; the last two are empty, so that the body can be the last one.
+
+    `chunks`: the body goes out chunked. `close`: the connection ends after it.
+    """
+    special = response.special
+    lines = [response.status_line, *response.forwarded]
+    length = special.get(CONTENT_LENGTH)
+    if length is not None and response.status != _NO_CONTENT:
+        lines.append(b"Content-Length: " + length)
+    elif chunks or (TRANSFER_ENCODING in special and request.method == b"HEAD" and request.minor):
+        lines.append(b"Transfer-Encoding: chunked")
+    location = special.get(LOCATION)
+    if location is not None:
+        lines.append(b"Location: " + _location(location, exchange))
+    date = special.get(DATE)
+    lines.append(date_field if date is None else b"Date: " + date)
+    if close:
+        lines.append(b"Connection: close")
+    elif not request.minor:
+        lines.append(b"Connection: keep-alive")
+    lines += (exchange.request_id_field, b"", b"")
+    return lines
+
+
+def interim_head(response: ResponseHead) -> bytes:
+    """A 1xx response, such as 100 or 103."""
+    return b"\r\n".join([response.status_line, *response.forwarded, b"", b""])
+
+
+def switching_head(response: ResponseHead, exchange: "Exchange") -> bytes:
+    """The 101 that opens a WebSocket."""
+    ours = (b"Connection: Upgrade", b"Upgrade: websocket", exchange.request_id_field, b"", b"")
+    return b"\r\n".join([response.status_line, *response.forwarded, *ours])
+
+
+def _location(value: bytes, exchange: "Exchange") -> bytes:
+    """A Location that points at the target itself is made to point at the gateway."""
+    upstream, route = exchange.upstream, exchange.route
+    if upstream is None or not route.rewrite_location:
+        return value
+    lowered = value.lower()
+    for origin in upstream.target.origins:
+        rest = value[len(origin) :]
+        # A path that begins with two slashes would name another host once the origin is cut off: left as it is.
+        if lowered.startswith(origin) and rest[:1] in {b"", b"/", b"?", b"#"} and rest[:2] != b"//":
+            break
+    else:
+        return value
+    # A path alone is a valid Location (RFC 9110 section 10.2.2) and needs no knowledge of how the client came here.
+    return route.prefix + (rest if rest[:1] == b"/" else b"/" + rest)

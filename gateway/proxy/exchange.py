@@ -1,0 +1,496 @@
+"""One request and its response: the phases of a request's life, in the order in which they happen.
+
+    admit → prepare → lease → send → relay → finish
+
+Invariants:
+- `phase` changes in `_move` alone, along `_MOVES`; an illegal move raises.
+- No request head is written without testing, right before, that the key it was admitted with still counts (`_send`).
+- A response head goes out at most once; after it, an error is visible as an abort, never as a second answer.
+- `_over` runs exactly once, whatever ends the exchange; there the upstream connection and all counts are given back.
+
+A hit in the key cache and an idle upstream connection make the whole way synchronous; a task exists only for what
+really waits. Turned down: a coroutine per request, which costs more than the work (measured in `docs/decisions.md`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from gateway.cache.key_cache import Entry
+from gateway.policies.refusal import Refusal
+from gateway.proxy import answers
+from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, LengthBody, MalformedBody, Piece, chunk
+from gateway.proxy.client_response import client_head, interim_head, switching_head
+from gateway.proxy.request_head import CHUNKED, RequestHead
+from gateway.proxy.response_head import ResponseHead
+from gateway.proxy.upstream_pool import Target, UpstreamUnreachable
+from gateway.proxy.upstream_request import upstream_head
+
+if TYPE_CHECKING:
+    from gateway.proxy.client_connection import ClientConnection
+    from gateway.proxy.routes import Route
+    from gateway.proxy.upstream_connection import UpstreamConnection
+
+_LOG = logging.getLogger(__name__)
+_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+"""RFC 9110 section 9.2.2; TRACE never gets this far."""
+_JOIN_LIMIT_BYTES: Final = 65_536
+"""Up to here head and body are copied together into one write; a longer body is handed on as it is."""
+_CONTINUE: Final = 100
+_SERVER_ERROR: Final = 500
+
+
+# The phases. Plain numbers: an Enum member hashes in Python, and four moves per request would cost 3 µs (measured).
+ADMIT: Final = 0
+"""Judged by the policies; nothing has left the gateway."""
+LEASE: Final = 1
+"""Waits for a connection to the upstream."""
+SENT: Final = 2
+"""The request's head is out, no final response head is back."""
+RELAY: Final = 3
+"""The response's head is out to the client."""
+TUNNEL: Final = 4
+"""Bytes go both ways unread (101)."""
+OVER: Final = 5
+
+_NAMES: Final = ("ADMIT", "LEASE", "SENT", "RELAY", "TUNNEL", "OVER")
+_MOVES: Final = (
+    (LEASE, OVER),
+    (ADMIT, SENT, OVER),
+    (LEASE, RELAY, TUNNEL, OVER),
+    (OVER,),
+    (OVER,),
+    (),
+)
+"""By phase, the phases that may follow."""
+
+
+class Exchange:
+    """See the module."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_chunks",
+        "_close",
+        "_halves_closed",
+        "_reusable",
+        "_saw_interim",
+        "_streams",
+        "_task",
+        "_tried",
+        "body",
+        "client",
+        "entry",
+        "head",
+        "now",
+        "passes_authorization",
+        "phase",
+        "request_id_field",
+        "route",
+        "secret",
+        "upstream",
+    )
+
+    route: "Route"
+
+    def __init__(self, client: "ClientConnection", head: RequestHead, now: float) -> None:
+        self.client = client
+        self.head = head
+        self.now = now
+        self.phase = ADMIT
+        self.secret: bytes | None = None
+        self.passes_authorization = False
+        self.entry: Entry | None = None
+        self.upstream: UpstreamConnection | None = None
+        self.body: BodyReader | None = None
+        """Reads what the client still sends of the request's body; None when there is none, or no more."""
+        self._task: asyncio.Task[None] | None = None
+        self._tried: set[Target] | None = None
+        self.request_id_field = client.request_id_field(head)
+        """`X-Request-ID: …`, the same for both sides."""
+        self._body_bytes = 0
+        self._saw_interim = False
+        self._chunks = False
+        """Whether the response goes out chunked."""
+        self._close = True
+        self._reusable = False
+        self._streams = False
+        self._halves_closed = 0
+
+    def __repr__(self) -> str:
+        """Name phase and request."""
+        return f"<Exchange {_NAMES[self.phase]} {self.head!r} upstream={self.upstream!r}>"
+
+    def _move(self, phase: int) -> None:
+        if phase not in _MOVES[self.phase]:
+            message = f"{self!r} cannot move to {_NAMES[phase]}"
+            raise RuntimeError(message)
+        self.phase = phase
+
+    # --- admit ------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Find the route and judge the request."""
+        head = self.head
+        worker = self.client.worker
+        route = worker.routes.match(head.host, head.method, head.path)
+        if isinstance(route, Refusal):
+            self.refuse(route)
+            return
+        self.route = route
+        if head.traits & route.refused_traits:
+            detail = "The path has an encoded slash or a semicolon, which servers read differently; this route refuses it."
+            self.refuse(Refusal(400, "ambiguous_target", detail))
+        elif head.body_length > route.max_body:
+            self.refuse(answers.BODY_TOO_LARGE)
+        elif worker.in_flight > worker.settings.max_in_flight:
+            self.refuse(answers.OVERLOADED)
+        else:
+            self._admit(0)
+
+    def _admit(self, first: int) -> None:
+        """Ask the policies in their order, from number `first` on."""
+        policies = self.route.policies
+        for index in range(first, len(policies)):
+            outcome = policies[index].check(self)
+            if outcome is not None:
+                if isinstance(outcome, Refusal):
+                    self.refuse(outcome)
+                else:
+                    self._wait(self._admit_later(outcome, index + 1))
+                return
+        self._prepare()
+
+    async def _admit_later(self, outcome: Awaitable[Refusal | None], following: int) -> None:
+        refusal = await outcome
+        if refusal is not None:
+            self.refuse(refusal)
+        else:
+            self._admit(following)
+
+    # --- prepare and lease ------------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make ready the reader of the request's body, and find a connection."""
+        length = self.head.body_length
+        if length:
+            self.body = ChunkedBody() if length == CHUNKED else LengthBody(length)
+        self._move(LEASE)
+        target = self.route.pool.pick(self._tried)
+        connection = target.lease() if target is not None else None
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._wait(self._connect(target))
+
+    async def _connect(self, target: Target | None) -> None:
+        """Open a connection, to another target where one cannot be reached: nothing was sent, so any may answer."""
+        while target is not None:
+            try:
+                connection = await target.connect()
+            except UpstreamUnreachable as error:
+                _LOG.warning("upstream %s: %s", self.route.pool.settings.name, error)
+                self._tried = (self._tried or set()) | {target}
+                target = self.route.pool.pick(self._tried)
+            else:
+                self._send(connection)
+                return
+        self.refuse(answers.BAD_GATEWAY)
+
+    # --- send -------------------------------------------------------------------------------------------------------
+
+    def _send(self, connection: "UpstreamConnection") -> None:
+        """Write the request's head, and what has arrived of its body, unless the key died meanwhile."""
+        connection.lend(self)
+        entry = self.entry
+        if entry is not None and entry.dead:
+            connection.release(self.client.worker.now)
+            self.entry = None
+            self._move(ADMIT)
+            self._admit(0)
+            return
+        head, client = self.head, self.client
+        self.upstream = connection
+        self._move(SENT)
+        connection.deadline = client.worker.now + self.route.head_timeout
+        request = upstream_head(self, connection.target.host_field)
+        if self.body is None:
+            connection.transport.write(request)
+        elif 0 < head.body_length == len(client.pending) <= _JOIN_LIMIT_BYTES:
+            # The whole body came with the head: one write, as it was one read.
+            connection.transport.write(request + client.pending)
+            client.pending = b""
+            self.body = None
+        else:
+            connection.transport.write(request)
+            self._stream()
+            client.pump_body()
+
+    def take_body(self, data: bytes) -> bytes:
+        """Pass on what has arrived of the request's body; returns what is left over of the next request."""
+        body, upstream = self.body, self.upstream
+        if body is None or upstream is None:  # called by the client connection only while both are there
+            return data
+        try:
+            pieces, used = body.feed(data)
+        except MalformedBody:
+            self.refuse(answers.MALFORMED_BODY)
+            return b""
+        self._body_bytes += sum(map(len, pieces))
+        if self._body_bytes > self.route.max_body:
+            self.refuse(answers.BODY_TOO_LARGE)
+            return b""
+        if self.head.body_length == CHUNKED:
+            pieces = self._framed(pieces, whole=body.done)
+        if pieces:
+            upstream.transport.writelines(pieces)
+        if body.done:
+            self.body = None
+        if self.phase == SENT and self.upstream is upstream:
+            upstream.deadline = self.client.worker.clock() + self.route.head_timeout
+        return data[used:]
+
+    # --- relay ------------------------------------------------------------------------------------------------------
+
+    def relay_interim(self, response: ResponseHead) -> None:
+        """A 1xx response goes on to a client that can have asked for it (RFC 9110 section 15.2)."""
+        self._saw_interim = True
+        wanted = self.head.expects_continue or response.status != _CONTINUE
+        if self.head.minor and wanted:
+            self.client.transport.write(interim_head(response))
+
+    def relay_head(self, response: ResponseHead, body: bytes, *, whole: bool) -> None:
+        """The final response has begun, with these first bytes of its payload; `whole`: they are all of it."""
+        self._move(RELAY)
+        client, head = self.client, self.head
+        self._reusable = response.keep_alive
+        unbounded = response.length < 0
+        self._chunks = unbounded and head.minor == 1
+        # A response that overtakes the request's body: what follows on the connection would not be a request.
+        self._close = (
+            not head.keep_alive
+            or self.body is not None
+            or client.worker.draining
+            or (unbounded and not self._chunks)
+        )
+        lines = client_head(
+            response, head, self, client.worker.date_field, chunks=self._chunks, close=self._close
+        )
+        if self._chunks:
+            client.transport.writelines([b"\r\n".join(lines), *self._framed([body] if body else [], whole=whole)])
+        elif len(body) <= _JOIN_LIMIT_BYTES:
+            lines[-1] = body
+            client.transport.write(b"\r\n".join(lines))
+        else:
+            client.transport.writelines([b"\r\n".join(lines), body])
+        if whole:
+            self._finish()
+        elif self.phase == RELAY:
+            self._stream()
+            self.body_progress()
+
+    def relay_body(self, pieces: list[Piece], *, whole: bool) -> None:
+        """More of the response's body."""
+        if self._chunks:
+            pieces = self._framed(pieces, whole=whole)
+        if pieces:
+            self.client.transport.writelines(pieces)
+        if whole:
+            self._finish()
+        else:
+            self.body_progress()
+
+    def relay_end(self) -> None:
+        """The upstream closed the connection, which ends this body properly."""
+        if self._chunks:
+            self.client.transport.write(LAST_CHUNK)
+        self._finish()
+
+    def _framed(self, pieces: list[Piece], *, whole: bool) -> list[Piece]:
+        framed = chunk(pieces)
+        if whole:
+            framed.append(LAST_CHUNK)
+        return framed
+
+    def body_progress(self) -> None:
+        """Bytes came, or may come again: silence counts from now; none while the client is the slow one."""
+        if self.upstream is not None:
+            slow_client = self.client.writing_paused
+            self.upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
+
+    # --- tunnel -----------------------------------------------------------------------------------------------------
+
+    def begin_tunnel(self, response: ResponseHead, data: bytes) -> None:
+        """The upstream agreed to the WebSocket (RFC 6455 section 4.2.2): from here on bytes pass unread."""
+        upstream = self.upstream
+        assert upstream is not None  # noqa: S101  it is the caller
+        self._move(TUNNEL)
+        upstream.deadline = inf
+        self.client.deadline = inf
+        self._stream()
+        self.client.transport.write(switching_head(response, self) + data)
+        if self.client.pending:
+            upstream.transport.write(self.client.pending)
+            self.client.pending = b""
+
+    def tunnel_to_client(self, data: bytes) -> None:
+        """Bytes from the upstream."""
+        self.client.transport.write(data)
+
+    def upstream_half_closed(self) -> None:
+        """The upstream sends no more: tell the client; when both are silent, it is over."""
+        self._half_closed(self.client.transport)
+
+    def client_half_closed(self) -> None:
+        """The client sends no more."""
+        if self.upstream is not None:
+            self._half_closed(self.upstream.transport)
+
+    def _half_closed(self, other: asyncio.Transport) -> None:
+        self._halves_closed += 1
+        if other.can_write_eof() and self._halves_closed == 1:
+            other.write_eof()
+        else:
+            self.client.transport.close()
+
+    # --- finish -----------------------------------------------------------------------------------------------------
+
+    def _stream(self) -> None:
+        """From here on it lasts: a change of its key has to find it."""
+        self._streams = True
+        self.client.worker.streaming.add(self)
+
+    def _finish(self) -> None:
+        """The response went out whole."""
+        upstream = self.upstream
+        assert upstream is not None  # noqa: S101  a response came on it
+        if self._reusable and self.body is None:
+            upstream.release(self.client.worker.now)
+        else:
+            upstream.discard()
+        self.upstream = None
+        self._over()
+        self.client.exchange_over(close=self._close)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer instead of the upstream; where its head is out already, abort."""
+        if self.phase in {RELAY, TUNNEL}:
+            self.abort()
+            return
+        self._give_up_upstream()
+        self._over()
+        self.client.answer(refusal, self.head, self.request_id_field)
+
+    def abort(self) -> None:
+        """End it so that the client sees it was cut off."""
+        self._give_up_upstream()
+        self._over()
+        self.client.abort()
+
+    def client_lost(self) -> None:
+        """Nobody is there to answer."""
+        upstream = self.upstream
+        if self.phase == TUNNEL and upstream is not None:
+            upstream.close_when_flushed()
+            self.upstream = None
+        self._give_up_upstream()
+        self._over()
+
+    def _give_up_upstream(self) -> None:
+        if self.upstream is not None:
+            self.upstream.discard()
+            self.upstream = None
+
+    def _over(self) -> None:
+        """The one end of every exchange."""
+        self._move(OVER)
+        worker = self.client.worker
+        worker.in_flight -= 1
+        if self._streams:
+            worker.streaming.discard(self)
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    # --- what goes wrong at the upstream ----------------------------------------------------------------------------
+
+    def upstream_lost(self, *, reused: bool, answered: bool) -> None:
+        """The connection ended before the response did. `answered`: a byte of the response had come."""
+        upstream = self.upstream
+        assert upstream is not None  # noqa: S101  it is the caller
+        if self.phase == TUNNEL:
+            self.upstream = None
+            self._over()
+            self.client.transport.close()
+            return
+        untouched = self.head.body_length == 0 and not answered and not self._saw_interim
+        if self.phase == SENT and reused and untouched and self.head.method in _IDEMPOTENT:
+            # The peer closed an idle connection while the request was on its way: the one safe retry, on a fresh one.
+            self.upstream = None
+            self._move(LEASE)
+            self._wait(self._connect(upstream.target))
+            return
+        self._fail(answers.BAD_GATEWAY, "closed the connection before the response was whole")
+
+    def upstream_broke(self, reason: str) -> None:
+        """What came is no response."""
+        self._fail(answers.INVALID_RESPONSE, reason)
+
+    def upstream_timed_out(self) -> None:
+        """Silence for longer than the settings allow."""
+        self._fail(answers.UPSTREAM_TIMEOUT, "was silent for too long")
+
+    def _fail(self, refusal: Refusal, reason: str) -> None:
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.target.failed()
+            _LOG.warning(
+                "upstream %s, target %s: %s (%s, request %s)",
+                self.route.pool.settings.name,
+                upstream.target.authority,
+                reason,
+                refusal.code,
+                self.request_id_field[14:].decode(),
+            )
+        self.refuse(refusal)
+
+    # --- waiting, and changes meanwhile -----------------------------------------------------------------------------
+
+    def _wait(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Go on in a task; a policy or a connection has to be waited for."""
+        self._task = task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._waited)
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:
+            self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("a defect of the gateway ended %r", self, exc_info=error)
+            if self.phase != OVER:
+                self.refuse(answers.INTERNAL_ERROR)
+
+    def readmit(self) -> None:
+        """The key of a running stream or tunnel changed or came to its end: judge again, and cut off if it is no good."""
+        self.now = self.client.worker.clock()
+        for policy in self.route.policies:
+            outcome = policy.check(self)
+            if isinstance(outcome, Refusal):
+                self._cut_off(outcome)
+                return
+            if outcome is not None:
+                self._wait(self._readmit_later(outcome))
+                return
+
+    async def _readmit_later(self, outcome: Awaitable[Refusal | None]) -> None:
+        refusal = await outcome
+        if refusal is not None:
+            self._cut_off(refusal)
+        else:
+            self.readmit()
+
+    def _cut_off(self, refusal: Refusal) -> None:
+        # A store that cannot be asked is no reason to end what was good when it began.
+        if refusal.status < _SERVER_ERROR and self.phase != OVER:
+            self.abort()

@@ -1,0 +1,125 @@
+"""The worker process: builds the data plane's objects, and is the only file here that names concrete backends.
+
+Started by the supervisor as `python -m gateway.proxy.process FD`, where FD is its end of the channel.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+import sys
+import time
+
+import uvloop
+from aiohttp import web
+
+from gateway.cache.direct_lookup import DirectLookup
+from gateway.cache.key_cache import KeyCache
+from gateway.changes.log_follower import LogFollower
+from gateway.errors import GatewayError
+from gateway.lifecycle import StartOrder, SupervisorChannel
+from gateway import logs
+from gateway.policies.identity import identity_fields
+from gateway.policies.pipeline import Pipeline
+from gateway.proxy.health_checks import check_health
+from gateway.proxy.routes import RouteTable, route
+from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.proxy.worker import Worker
+from gateway.settings.model import Settings
+from gateway.store.sqlite_reader import SqliteReader
+
+_LOG = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Wait for the start order, then serve until drained."""
+    channel = SupervisorChannel(int(sys.argv[1]))
+    order = channel.wait_for_start()
+    logs.configure(order.settings.log, f"worker-{order.slot}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(channel, order))
+        except GatewayError as error:
+            channel.report("failed", reason=error.detail, exit_code=1)
+            sys.exit(1)
+
+
+async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
+    settings = order.settings
+    loop = asyncio.get_running_loop()
+    drained = asyncio.Event()
+    channel.attach(loop, drained.set)
+    reader = SqliteReader(settings.store.sqlite_path)
+    lookup = DirectLookup(reader, lambda: SqliteReader(settings.store.sqlite_path))
+    cache = _key_cache(settings, lookup, loop)
+    follower = LogFollower(
+        reader, cache, interval_seconds=settings.cache.poll_interval_milliseconds / 1000, clock=loop.time
+    )
+    follower.start()
+    worker = _worker(settings, cache, loop)
+    cache.on_dead = worker.key_died
+    tasks = [
+        loop.create_task(task)
+        for task in (follower.run(), worker.keep_time(), *(check_health(pool) for pool in worker.pools))
+    ]
+    # The runner wants aiohttp's own Server; it calls it as a protocol factory, and pre_shutdown and shutdown at the end.
+    runner = web.ServerRunner(worker, shutdown_timeout=settings.server.drain_timeout_seconds)  # type: ignore[arg-type]
+    await runner.setup()
+    await _listen(runner, order)
+    # What was made until now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    channel.report("ready")
+    await drained.wait()
+    await runner.cleanup()
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks)
+    lookup.close()
+    reader.close()
+    channel.close()
+
+
+def _key_cache(settings: Settings, lookup: DirectLookup, loop: asyncio.AbstractEventLoop) -> KeyCache:
+    cache = settings.cache
+    return KeyCache(
+        lookup,
+        positive_ttl_seconds=cache.positive_ttl_seconds,
+        negative_ttl_seconds=cache.negative_ttl_seconds,
+        max_entries=cache.max_entries,
+        max_absent_entries=cache.max_absent_entries,
+        max_stale_seconds=cache.max_stale_seconds,
+        identity=identity_fields,
+        clock=loop.time,
+        wall_clock=time.time,
+    )
+
+
+def _worker(settings: Settings, cache: KeyCache, loop: asyncio.AbstractEventLoop) -> Worker:
+    auth = settings.auth
+    pipeline = Pipeline(
+        cache,
+        key_prefix=auth.key_prefix,
+        realm=auth.realm,
+        generic_errors=auth.error_detail == "generic",
+        bare_authorization=auth.bare_authorization,
+    )
+    pools = {each.name: UpstreamPool(each, loop.time) for each in settings.upstreams}
+    routes = RouteTable(
+        route(each, pipeline.for_route(each.auth, tuple(each.permissions)), pools[each.upstream])
+        for each in settings.routes
+    )
+    return Worker(settings.server, routes, pools.values(), loop)
+
+
+async def _listen(runner: web.ServerRunner, order: StartOrder) -> None:
+    """Accept on this slot's socket alone; the others are inherited for the time when a sibling's slot is empty."""
+    listener = socket.socket(fileno=order.listen_fds[0])
+    listener.setblocking(False)
+    await web.SockSite(runner, listener, backlog=order.settings.server.backlog).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""One connection to an upstream target: sends one request at a time, reads its response, goes back to the pool.
+
+Invariants: a byte that no request asked for (a surplus one, a response on an idle connection) makes the connection
+unusable and reaches nobody. A connection serves one exchange; it is released only after the whole request went out and
+the whole response came in. It decides nothing about the client: it tells its exchange what arrived.
+"""
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Final, cast
+
+from gateway.proxy.body import BodyReader, MalformedBody
+from gateway.proxy.response_head import SWITCHING_PROTOCOLS, MalformedResponse, ResponseHead, read_response_head
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.upstream_pool import Target
+
+HEAD_LIMIT_BYTES: Final = 65_536
+"""Longest response head; twice what browsers and servers commonly take."""
+_FIRST_FINAL_STATUS: Final = 200
+_WRITE_BUFFER_BYTES: Final = 65_536
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """See the module. `exchange` is None while idle."""
+
+    __slots__ = ("_body", "_buffer", "_response", "_tunnel", "closing", "deadline", "exchange", "leased", "reused", "target", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, target: "Target") -> None:
+        self.target = target
+        self.exchange: Exchange | None = None
+        self.deadline = inf
+        """When, on the loop's clock, silence has lasted too long."""
+        self.reused = False
+        """Whether an earlier exchange used it: then the peer may have closed it unseen."""
+        self.leased = False
+        self.closing = False
+        self._buffer = b""
+        self._response: ResponseHead | None = None
+        self._body: BodyReader | None = None
+        self._tunnel = False
+
+    def __repr__(self) -> str:
+        """Name target and state."""
+        state = "idle" if self.exchange is None else "tunnel" if self._tunnel else "busy"
+        return f"<UpstreamConnection {self.target.authority} {state}{' closing' if self.closing else ''}>"
+
+    # --- lent to an exchange ----------------------------------------------------------------------------------------
+
+    def lend(self, exchange: "Exchange") -> None:
+        """Begin an exchange; its request is written with `transport` afterwards."""
+        self.exchange = exchange
+
+    def release(self, now: float) -> None:
+        """Give the connection back after a whole request and a whole response."""
+        response = self._response
+        self.exchange = None
+        self._response = None
+        self._body = None
+        self.reused = True
+        self.target.take_back(self, now, response.keep_alive_seconds if response is not None else -1)
+
+    def discard(self) -> None:
+        """Never use the connection again."""
+        self.exchange = None
+        if not self.closing:
+            self.closing = True
+            self.deadline = inf
+            self.target.drop(self)
+            self.transport.abort()
+
+    def close_when_flushed(self) -> None:
+        """End a tunnel: what was written still goes out."""
+        self.exchange = None
+        if not self.closing:
+            self.closing = True
+            self.target.drop(self)
+            self.transport.close()
+
+    def on_deadline(self) -> None:
+        """Silence has lasted too long: an idle connection is closed, an exchange has failed."""
+        if self.exchange is None:
+            self.discard()
+        else:
+            self.exchange.upstream_timed_out()
+
+    # --- events of the transport ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on where the last bytes ended."""
+        exchange = self.exchange
+        if exchange is None:
+            self.discard()
+        elif self._tunnel:
+            exchange.tunnel_to_client(data)
+        elif self._response is None:
+            self._read_head(exchange, self._buffer + data if self._buffer else data)
+        else:
+            self._read_body(exchange, data)
+
+    def eof_received(self) -> bool:
+        """Half-close matters in a tunnel alone; else the connection is over."""
+        if self._tunnel and self.exchange is not None:
+            self.exchange.upstream_half_closed()
+            return True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchange, which knows whether this is an end or a failure."""
+        exchange = self.exchange
+        response, body = self._response, self._body
+        self.discard()
+        if exchange is not None:
+            if exc is None and body is not None and body.ends_with_connection():
+                exchange.relay_end()
+            else:
+                exchange.upstream_lost(reused=self.reused, answered=response is not None or bool(self._buffer))
+
+    def pause_writing(self) -> None:
+        """The upstream reads slowly: so does the gateway."""
+        if self.exchange is not None:
+            self.exchange.client.hold_reading()
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+        if self.exchange is not None:
+            self.exchange.client.go_on_reading()
+
+    # --- the response -----------------------------------------------------------------------------------------------
+
+    def _read_head(self, exchange: "Exchange", data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        while end >= 0:
+            try:
+                response = read_response_head(data[:end], exchange.head.method)
+            except MalformedResponse as error:
+                exchange.upstream_broke(str(error))
+                return
+            data = data[end + 4 :]
+            if response.status >= _FIRST_FINAL_STATUS:
+                self._buffer = b""
+                self._response = response
+                self._begin_body(exchange, response, data)
+                return
+            if response.status == SWITCHING_PROTOCOLS:
+                self._buffer = b""
+                self._switch(exchange, response, data)
+                return
+            exchange.relay_interim(response)
+            end = data.find(b"\r\n\r\n")
+        if len(data) > HEAD_LIMIT_BYTES:
+            exchange.upstream_broke("the response head is too large")
+            return
+        self._buffer = data
+
+    def _begin_body(self, exchange: "Exchange", response: ResponseHead, data: bytes) -> None:
+        if response.length == len(data):
+            exchange.relay_head(response, data, whole=True)
+            return
+        self._body = body = response.body_reader()
+        try:
+            pieces, used = body.feed(data)
+        except MalformedBody as error:
+            exchange.upstream_broke(str(error))
+            return
+        if used != len(data):
+            exchange.upstream_broke("bytes follow the end of the response")
+            return
+        exchange.relay_head(response, b"".join(pieces), whole=body.done)
+
+    def _read_body(self, exchange: "Exchange", data: bytes) -> None:
+        body = self._body
+        if body is None or body.done:  # the exchange still waits for the client to send its request's body
+            exchange.upstream_broke("bytes follow the end of the response")
+            return
+        try:
+            pieces, used = body.feed(data)
+        except MalformedBody as error:
+            exchange.upstream_broke(str(error))
+            return
+        if used != len(data):
+            exchange.upstream_broke("bytes follow the end of the response")
+            return
+        exchange.relay_body(pieces, whole=body.done)
+
+    def _switch(self, exchange: "Exchange", response: ResponseHead, data: bytes) -> None:
+        if not exchange.head.wants_websocket or exchange.body is not None:
+            exchange.upstream_broke("the upstream switched protocols unasked")
+            return
+        self._response = response
+        self._tunnel = True
+        exchange.begin_tunnel(response, data)

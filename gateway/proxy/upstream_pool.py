@@ -1,0 +1,196 @@
+"""The targets of one upstream: which of them gets the next request, on which connection.
+
+Invariants: a connection is in the idle list or lent, never both; `in_flight` counts lent ones. The most recently used
+idle connection goes out first, so that the others grow old and are closed before their peer closes them. Choosing is
+synchronous; only opening a connection waits. A target that failed several times in a row is left out for a while; when
+all are left out, all are used, since a guess beats a certain refusal.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from gateway.proxy.upstream_connection import UpstreamConnection
+from gateway.settings.addresses import parse_target
+from gateway.settings.model import UpstreamSettings
+
+_LOG = logging.getLogger(__name__)
+_KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
+"""Closed this long before the peer said it would, so that no request meets a closing connection."""
+
+
+class UpstreamUnreachable(Exception):  # noqa: N818  says what the upstream is
+    """No connection to the target could be opened; `str()` is for our own log."""
+
+
+class Target:
+    """One server of an upstream."""
+
+    __slots__ = (
+        "_clock",
+        "_ejected_until",
+        "_failures",
+        "_idle_timeout",
+        "_max_idle",
+        "_settings",
+        "tls",
+        "authority",
+        "connections",
+        "healthy",
+        "host",
+        "host_field",
+        "idle",
+        "in_flight",
+        "origins",
+        "port",
+    )
+
+    def __init__(
+        self, text: str, settings: UpstreamSettings, tls: ssl.SSLContext | None, clock: Callable[[], float]
+    ) -> None:
+        parsed = parse_target(text)
+        self.host = parsed.host
+        self.port = parsed.port
+        self.authority = parsed.authority
+        self.host_field = b"Host: " + parsed.authority.encode()
+        default_port = parsed.port == (443 if parsed.scheme == "https" else 80)
+        explicit = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+        authorities = {parsed.authority, f"{explicit}:{parsed.port}", *([explicit] if default_port else [])}
+        self.origins = tuple(f"{parsed.scheme}://{each}".lower().encode() for each in authorities)
+        """The target as a Location field may name it."""
+        self._settings = settings
+        self._idle_timeout = settings.idle_timeout_seconds
+        self._max_idle = settings.max_idle_connections
+        self.tls = tls if parsed.scheme == "https" else None
+        self._clock = clock
+        self.idle: list[UpstreamConnection] = []
+        self.connections: set[UpstreamConnection] = set()
+        self.in_flight = 0
+        self.healthy = True
+        """What the last active health checks say."""
+        self._failures = 0
+        self._ejected_until = 0.0
+
+    def __repr__(self) -> str:
+        """Name the target and its load."""
+        return f"<Target {self.authority} in_flight={self.in_flight} idle={len(self.idle)} healthy={self.healthy}>"
+
+    def usable(self, now: float) -> bool:
+        """Whether requests should go here."""
+        return self.healthy and self._ejected_until <= now
+
+    def lease(self) -> UpstreamConnection | None:
+        """An open connection to use now; None when one has to be opened with `connect`."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.closing:
+                connection.leased = True
+                connection.deadline = inf
+                self.in_flight += 1
+                return connection
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Open a connection, lent from the start; raises UpstreamUnreachable."""
+        self.in_flight += 1  # as good as lent, while it is being opened
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_seconds):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: UpstreamConnection(self),
+                    self.host,
+                    self.port,
+                    ssl=self.tls,
+                    server_hostname=(self._settings.tls.server_name or self.host) if self.tls else None,
+                )
+        except (OSError, TimeoutError) as error:
+            self.failed()
+            reason = "no connection in time" if isinstance(error, TimeoutError) else str(error)
+            message = f"{self.authority}: {reason}"
+            raise UpstreamUnreachable(message) from error
+        finally:
+            self.in_flight -= 1
+        self.connections.add(connection)
+        connection.leased = True
+        self.in_flight += 1
+        return connection
+
+    def take_back(self, connection: UpstreamConnection, now: float, keep_alive_seconds: int) -> None:
+        """Keep a connection for the next request, or close it. `keep_alive_seconds`: what the peer says, or -1."""
+        self._failures = 0
+        seconds = self._idle_timeout
+        if keep_alive_seconds >= 0:
+            seconds = min(seconds, keep_alive_seconds - _KEEP_ALIVE_MARGIN_SECONDS)
+        if seconds <= 0 or len(self.idle) >= self._max_idle:
+            connection.discard()
+            return
+        self.in_flight -= 1
+        connection.leased = False
+        connection.deadline = now + seconds
+        self.idle.append(connection)
+
+    def drop(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is being closed."""
+        self.connections.discard(connection)
+        if connection.leased:
+            connection.leased = False
+            self.in_flight -= 1
+        elif connection in self.idle:
+            self.idle.remove(connection)
+
+    def failed(self) -> None:
+        """Count a failure; enough of them in a row eject the target for a while."""
+        self._failures += 1
+        limit = self._settings.ejection_failures
+        if limit and self._failures >= limit:
+            self._failures = 0
+            self._ejected_until = self._clock() + self._settings.ejection_seconds
+            _LOG.warning(
+                "target %s of upstream %s failed %d times in a row and is left out for %g s",
+                self.authority,
+                self._settings.name,
+                limit,
+                self._settings.ejection_seconds,
+            )
+
+
+class UpstreamPool:
+    """All targets of one upstream."""
+
+    __slots__ = ("_clock", "_next", "_only", "_round_robin", "settings", "targets")
+
+    def __init__(self, settings: UpstreamSettings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self._clock = clock
+        tls = _tls_context(settings) if any(text.startswith("https:") for text in settings.targets) else None
+        self.targets = [Target(text, settings, tls, clock) for text in settings.targets]
+        self._only = self.targets[0] if len(self.targets) == 1 else None
+        self._round_robin = settings.balance == "round_robin"
+        self._next = 0
+
+    def pick(self, tried: set[Target] | None = None) -> Target | None:
+        """The target for the next request; None when all have been `tried`."""
+        if self._only is not None:
+            return None if tried else self._only
+        now = self._clock()
+        open_ones = [target for target in self.targets if not tried or target not in tried]
+        candidates = [target for target in open_ones if target.usable(now)] or open_ones
+        if not candidates:
+            return None
+        self._next += 1
+        if self._round_robin:
+            return candidates[self._next % len(candidates)]
+        # Ties go around, so that the first target does not get all of a light load.
+        start = self._next % len(candidates)
+        return min(candidates[start:] + candidates[:start], key=lambda target: target.in_flight)
+
+
+def _tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.tls.ca_file)
+    if not settings.tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context

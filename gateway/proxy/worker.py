@@ -1,0 +1,128 @@
+"""What the connections of one worker share: settings, routes, counts, the clock's tick, the drain.
+
+Invariant: one per process, on one event loop; nothing here blocks. Deadlines are attributes of the connections, looked
+at together four times a second: a `call_later` per request costs more than the comparison of ten thousand floats.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Iterable, Iterator
+from email.utils import formatdate
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
+
+from gateway.cache.key_cache import Entry
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.exchange import OVER, Exchange
+from gateway.proxy.routes import RouteTable
+from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.settings.model import ServerSettings
+
+_TICK_SECONDS: Final = 0.25
+
+
+class Worker:
+    """See the module. Also the protocol factory and the `server` of aiohttp's runner."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        routes: RouteTable,
+        pools: Iterable[UpstreamPool],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.settings = settings
+        self.routes = routes
+        self.pools = list(pools)
+        self.loop = loop
+        self.clock = loop.time
+        self.now = self.clock()
+        """The clock when a request last came, a quarter of a second ago at most: good enough for idle times."""
+        self.head_limit = min(settings.request_line_limit_bytes, settings.header_section_limit_bytes)
+        """A head up to this size breaks neither limit, so neither is looked at."""
+        self.client_idle_timeout = settings.client_idle_timeout_seconds
+        self.field_limit = settings.header_count_limit
+        self.trusted_networks: list[IPv4Network | IPv6Network] = [ip_network(text) for text in settings.trusted_proxies]
+        self.connections: set[ClientConnection] = set()
+        self.streaming: set[Exchange] = set()
+        """Exchanges that are more than one read and one write: what a change of a key has to look at."""
+        self.in_flight = 0
+        self.draining = False
+        self.date_field = b""
+        self._request_ids = _request_id_fields()
+        self._set_date()
+
+    def __call__(self) -> ClientConnection:
+        """Make the protocol of a connection."""
+        return ClientConnection(self)
+
+    def request_id_field(self) -> bytes:
+        """`X-Request-ID: …` for a new request."""
+        return next(self._request_ids)
+
+    def _set_date(self) -> None:
+        self.date_field = b"Date: " + formatdate(usegmt=True).encode()
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    async def keep_time(self) -> None:
+        """Look at all deadlines until cancelled."""
+        for tick in itertools.count():
+            await asyncio.sleep(_TICK_SECONDS)
+            self.tick()
+            if tick % 4 == 0:
+                self._set_date()
+
+    def tick(self) -> None:
+        """End what has been silent for too long, and streams whose key has come to its end."""
+        self.now = now = self.clock()
+        for client in [each for each in self.connections if each.deadline < now]:
+            client.on_deadline()
+        for pool in self.pools:
+            for target in pool.targets:
+                for upstream in [each for each in target.connections if each.deadline < now]:
+                    upstream.on_deadline()
+        for exchange in [each for each in self.streaming if each.entry is not None and each.entry.active_until < now]:
+            exchange.readmit()
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def key_died(self, entry: Entry) -> None:
+        """A key changed: its streams and tunnels are judged again."""
+        for exchange in [each for each in self.streaming if each.entry is entry]:
+            if exchange.phase != OVER:
+                exchange.readmit()
+
+    # --- the end: what aiohttp's runner calls, in this order ------------------------------------------------------------
+
+    def pre_shutdown(self) -> None:
+        """The listeners are closed: answer what is here, take nothing new."""
+        self.draining = True
+        for client in list(self.connections):
+            client.drain()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's signature
+        """Wait for the connections to end, then end the rest."""
+        end = self.clock() + (timeout or 0)
+        while self.connections and self.clock() < end:
+            await asyncio.sleep(0.02)
+        for client in list(self.connections):
+            client.abort()
+        for pool in self.pools:
+            for target in pool.targets:
+                for upstream in list(target.connections):
+                    upstream.discard()
+
+
+def _request_id_fields() -> Iterator[bytes]:
+    """Ids that are unique over workers and restarts: 64 random bits of this process, and a count in hexadecimal.
+
+    The last three digits come from a table: writing a number out costs more than all else about an id (measured).
+    """
+    run = secrets.token_hex(8)
+    endings = [b"%03x" % number for number in range(4096)]
+    for block in itertools.count():
+        beginning = f"X-Request-ID: {run}{block:09x}".encode()
+        for ending in endings:
+            yield beginning + ending

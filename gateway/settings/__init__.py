@@ -1,0 +1,1 @@
+"""What an operator may set: the model, where its values come from, and how they are shown again."""

@@ -1,0 +1,288 @@
+"""Every setting there is: its name, default, bounds and meaning, once.
+
+The settings reference, the JSON Schema, the commented `config/gateway.toml`, the environment variables and the reasons
+in error messages are all made from this file, so none of them can say something else. Each name ends in its unit.
+Invariant: a value of these classes is valid by itself and never changes; whether the values agree with each other is
+`agreement.py`'s question, which `loading.py` asks. Turned down: pydantic-settings, which reads the environment but
+neither names all mistakes at once nor knows which line of which file a value came from. Values are strict: "4" is no
+number in TOML, and a text that is taken for one hides a mistake.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from gateway.settings import forms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEBIBYTE = 1 << 20
+DAY_SECONDS = 86_400
+
+Listen = Annotated[str, AfterValidator(forms.listen)]
+Name = Annotated[str, AfterValidator(forms.name)]
+Network = Annotated[str, AfterValidator(forms.network)]
+TargetText = Annotated[str, AfterValidator(forms.target)]
+HostPattern = Annotated[str, AfterValidator(forms.host_pattern)]
+RoutePath = Annotated[str, AfterValidator(forms.route_path)]
+Method = Annotated[str, AfterValidator(forms.method)]
+Permission = Annotated[str, AfterValidator(forms.permission)]
+
+
+class Section(BaseModel):
+    """A table of settings: nothing unknown is accepted, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class ServerSettings(Section):
+    """The proxy's listener: where clients connect, and what they may ask of it."""
+
+    listen: Listen = Field(default="0.0.0.0:8080", description="Address that clients connect to, as host:port.")
+    workers: int = Field(default=1, ge=1, le=256, description="Worker processes; about one per core.")
+    backlog: int = Field(
+        default=1024, ge=1, le=65_535, description="Connections that may wait to be accepted, per worker."
+    )
+    via: bool = Field(
+        default=False, description="Add a Via field to what is forwarded; nginx upstreams then answer uncompressed."
+    )
+    drain_timeout_seconds: float = Field(
+        default=30, ge=0, le=3600, description="How long a stopping worker lets requests in flight finish."
+    )
+    max_connections: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="Client connections per worker; more are answered 503."
+    )
+    max_in_flight: int = Field(
+        default=5000, ge=1, le=1_000_000, description="Requests in progress per worker; more are answered 503."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        strict=False,
+        description="Networks of the proxies in front, whose X-Forwarded-* and X-Request-ID fields are believed.",
+    )
+    request_line_limit_bytes: int = Field(
+        default=8192, ge=256, le=65_536, description="Longest request line; a longer one is answered 414."
+    )
+    header_section_limit_bytes: int = Field(
+        default=32_768, ge=1024, le=MEBIBYTE, description="Largest header section; a larger one is answered 431."
+    )
+    header_count_limit: int = Field(
+        default=100, ge=8, le=1000, description="Most header fields; more are answered 431."
+    )
+    client_head_timeout_seconds: float = Field(
+        default=10, gt=0, le=3600, description="From the first byte of a request to the end of its header section."
+    )
+    client_idle_timeout_seconds: float = Field(
+        default=75, gt=0, le=3600, description="How long a connection without a request is kept."
+    )
+    client_body_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Longest silence while a client sends a body or reads an answer."
+    )
+
+
+class ControlSettings(Section):
+    """The control listener: health now, the admin API and metrics as they come. Keep it off public networks."""
+
+    listen: Listen = Field(default="127.0.0.1:8081", description="Address of the control listener, as host:port.")
+
+
+class StoreSettings(Section):
+    """Where keys, organizations and members are kept."""
+
+    url: Annotated[str, AfterValidator(forms.store_url)] = Field(
+        default="sqlite:///data/gateway.db",
+        description="sqlite:///FILE; a relative file starts at the working directory, sqlite:////FILE at the root.",
+    )
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The file that `url` names, relative to the working directory where `url` is."""
+        return forms.store_path(self.url)
+
+
+class CacheSettings(Section):
+    """What each worker remembers of keys, and for how long when no change is announced."""
+
+    positive_ttl_seconds: float = Field(
+        default=60, ge=0, le=DAY_SECONDS, description="How long a known key is believed without asking the store again."
+    )
+    negative_ttl_seconds: float = Field(
+        default=5, ge=0, le=DAY_SECONDS, description="How long an unknown key is believed to be unknown."
+    )
+    max_entries: int = Field(default=100_000, ge=1, le=10_000_000, description="Known keys remembered per worker.")
+    max_absent_entries: int = Field(
+        default=10_000, ge=1, le=10_000_000, description="Unknown keys remembered per worker, apart from known ones."
+    )
+    max_stale_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=DAY_SECONDS,
+        description="How long past its time a known key is still believed while the store cannot be asked; 0 is never.",
+    )
+    poll_interval_milliseconds: int = Field(
+        default=50, ge=5, le=10_000, description="How often a worker looks for changed keys in an SQLite store."
+    )
+
+
+class AuthSettings(Section):
+    """How keys look, and what is said to those whose key is refused."""
+
+    key_prefix: Annotated[str, AfterValidator(forms.key_prefix)] = Field(
+        default="sk_", description="What new keys begin with; give each environment its own, such as sk_live_."
+    )
+    realm: Annotated[str, AfterValidator(forms.realm)] = Field(
+        default="gateway", description="Realm named in the WWW-Authenticate field of a 401 answer."
+    )
+    error_detail: Literal["specific", "generic"] = Field(
+        default="specific",
+        description="specific tells the holder that a key is expired, revoked or disabled; generic calls all invalid.",
+    )
+    bare_authorization: bool = Field(
+        default=False, description="Accept a key in Authorization without the word Bearer before it."
+    )
+
+
+class LogSettings(Section):
+    """The gateway's own log, written to the standard error stream."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity written.")
+    format: Literal["text", "json"] = Field(default="text", description="Lines for people, or one JSON object each.")
+
+
+class UpstreamTlsSettings(Section):
+    """How an upstream's certificate is checked; for https targets."""
+
+    verify: bool = Field(default=True, description="Check the certificate; false accepts any, for tests only.")
+    ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["/etc/gateway/authorities.pem"],
+        description="PEM file of the authorities to believe instead of the system's.",
+    )
+    server_name: Annotated[str, AfterValidator(forms.server_name)] | None = Field(
+        default=None,
+        examples=["api.internal"],
+        description="Name expected in the certificate instead of the target's host.",
+    )
+
+
+class UpstreamSettings(Section):
+    """An HTTP API behind the gateway: one or more servers that answer alike."""
+
+    name: Name = Field(examples=["default"], description="What routes and logs call it.")
+    targets: Annotated[tuple[TargetText, ...], AfterValidator(forms.distinct_targets)] = Field(
+        min_length=1,
+        max_length=1000,
+        strict=False,
+        examples=[["http://127.0.0.1:9000"]],
+        description="Its servers, each as http://host:port or https://host:port.",
+    )
+    balance: Literal["round_robin", "least_in_flight"] = Field(
+        default="round_robin", description="Which of several targets gets the next request."
+    )
+    connect_timeout_seconds: float = Field(
+        default=5, gt=0, le=3600, description="Longest wait for a connection (then 502)."
+    )
+    head_timeout_seconds: float = Field(
+        default=60, gt=0, le=DAY_SECONDS, description="Longest wait for the head of a response (then 504)."
+    )
+    body_timeout_seconds: float = Field(
+        default=300, gt=0, le=DAY_SECONDS, description="Longest silence within a response."
+    )
+    idle_timeout_seconds: float = Field(
+        default=4, ge=0, le=3600, description="How long an unused connection is kept; less than the upstream keeps it."
+    )
+    max_idle_connections: int = Field(
+        default=512, ge=0, le=65_535, description="Unused connections kept per target and worker."
+    )
+    ejection_failures: int = Field(
+        default=5, ge=0, le=1000, description="Failures in a row after which a target is left out; 0 is never."
+    )
+    ejection_seconds: float = Field(
+        default=10, gt=0, le=3600, description="How long a failing target is left out before it is tried again."
+    )
+    health_path: Annotated[str, AfterValidator(forms.health_path)] | None = Field(
+        default=None,
+        examples=["/health"],
+        description="Path asked for regularly on each target; a status below 400 is healthy; unset is off.",
+    )
+    health_interval_seconds: float = Field(default=5, gt=0, le=3600, description="Time between two health checks.")
+    health_timeout_seconds: float = Field(default=2, gt=0, le=3600, description="Longest wait for a health check.")
+    tls: UpstreamTlsSettings = Field(default=UpstreamTlsSettings(), description="For https targets.")
+
+
+class RouteSettings(Section):
+    """Which requests go to which upstream, and what they need for it. The longest path that fits wins."""
+
+    name: Name = Field(examples=["default"], description="What logs call it.")
+    hosts: Annotated[tuple[HostPattern, ...], AfterValidator(forms.distinct)] = Field(
+        default=(), strict=False, description='Hosts, as "example.com" or "*.example.com"; empty is every host.'
+    )
+    path: RoutePath = Field(default="/", description="Path that is covered, with everything below it.")
+    case_insensitive: bool = Field(default=False, description="Match the path in any case.")
+    methods: Annotated[tuple[Method, ...], AfterValidator(forms.distinct)] = Field(
+        default=(), strict=False, description="Methods; empty is every method."
+    )
+    upstream: Name = Field(examples=["default"], description="Name of the upstream that answers.")
+    auth: Literal["required", "optional", "none"] = Field(
+        default="required",
+        description="required: a valid key is needed; optional: it may be absent, not wrong; none: it is ignored.",
+    )
+    permissions: Annotated[tuple[Permission, ...], AfterValidator(forms.distinct)] = Field(
+        default=(), strict=False, description='Permissions that the key needs, all of them, such as "orders:read".'
+    )
+    strip_prefix: bool = Field(default=False, description="Forward the path without the part that the route names.")
+    preserve_host: bool = Field(default=False, description="Forward the client's Host instead of the target's.")
+    rewrite_location: bool = Field(
+        default=True, description="Make a Location that points at the target point at the gateway."
+    )
+    forward_credential: bool = Field(default=False, description="Let the upstream see the key itself.")
+    allow_encoded_slash: bool = Field(default=False, description="Accept %2F in paths, which servers read differently.")
+    allow_semicolon: bool = Field(default=False, description="Accept ; in paths, which servers read differently.")
+    normalize_path: bool = Field(
+        default=True, description="Decode plain characters and merge repeated slashes in the forwarded path."
+    )
+    allow_method_override: bool = Field(
+        default=False, description="Forward X-HTTP-Method-Override, X-Original-URL and their like."
+    )
+    max_body_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=1 << 40,
+        examples=[10_485_760],
+        description="Largest request body (then 413); unset is no limit.",
+    )
+    head_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=DAY_SECONDS,
+        examples=[120],
+        description="Instead of the upstream's head_timeout_seconds.",
+    )
+    body_timeout_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=DAY_SECONDS,
+        examples=[600],
+        description="Instead of the upstream's body_timeout_seconds.",
+    )
+
+
+class Settings(Section):
+    """All settings of a gateway, as its processes receive them."""
+
+    server: ServerSettings = Field(default=ServerSettings(), description="The proxy's listener.")
+    control: ControlSettings = Field(default=ControlSettings(), description="The control listener.")
+    store: StoreSettings = Field(default=StoreSettings(), description="Where keys are kept.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="What workers remember of keys.")
+    auth: AuthSettings = Field(default=AuthSettings(), description="How keys look and how they are refused.")
+    log: LogSettings = Field(default=LogSettings(), description="The gateway's own log.")
+    upstreams: tuple[UpstreamSettings, ...] = Field(
+        default=(), strict=False, description="The HTTP APIs behind the gateway."
+    )
+    routes: tuple[RouteSettings, ...] = Field(
+        default=(), strict=False, description="Which requests go to which upstream."
+    )

@@ -1,0 +1,1 @@
+"""One file per revision, numbered; each is also listed in `gateway.store.migrate.REVISIONS`."""

@@ -1,0 +1,1 @@
+"""The process that owns the listening sockets and starts, watches, replaces and drains all others."""

@@ -1,0 +1,47 @@
+"""`gateway init`: the first organization, once; the secret is printed once and kept nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Gateway
+
+
+def test_json_has_the_promised_shape(acme: dict[str, Any]) -> None:
+    assert set(acme) == {"organization", "member", "key"}
+    assert acme["organization"].keys() == {"id", "name"}
+    assert acme["member"] == {"id": acme["member"]["id"], "email": "a@example.com"}
+    assert acme["key"]["secret"].startswith("sk_")
+    assert acme["key"]["owner"]["id"] == acme["member"]["id"]
+
+
+def test_people_get_the_secret_on_stdout_and_the_warning_beside_it(gateway: Gateway) -> None:
+    outcome = gateway("init", "--org", "Acme", "--admin", "a@example.com")
+    assert outcome.status == 0
+    (secret,) = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("secret")]
+    assert secret.startswith("sk_")
+    assert outcome.err == "gateway: keep the secret now: only its hash is stored, and it is never shown again\n"
+    assert secret.encode() not in Path("data/gateway.db").read_bytes()
+
+
+def test_a_second_organization_of_the_same_name_is_refused(gateway: Gateway, acme: dict[str, Any]) -> None:
+    outcome = gateway("init", "--org", acme["organization"]["name"], "--admin", "b@example.com")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "exists already" in outcome.err
+
+
+def test_every_wrong_field_is_named(gateway: Gateway) -> None:
+    outcome = gateway("init", "--org", "", "--admin", "nobody")
+    assert outcome.status == 2
+    assert "org:" in outcome.err
+    assert "admin:" in outcome.err
+
+
+def test_the_store_and_the_key_prefix_are_those_of_the_settings(gateway: Gateway) -> None:
+    Path("g.toml").write_text('[store]\nurl = "sqlite:///other/keys.db"\n[auth]\nkey_prefix = "sk_test_"\n')
+    outcome = gateway("init", "--org", "Acme", "--admin", "a@example.com", "--json", "--config", "g.toml")
+    assert outcome.json["key"]["secret"].startswith("sk_test_")
+    assert Path("other/keys.db").exists()
+    assert not Path("data").exists()

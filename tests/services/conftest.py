@@ -1,0 +1,92 @@
+"""An initialised store, its services, and a clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from gateway.keys.identifiers import new_id
+from gateway.services.keys import KeyService
+from gateway.services.organizations import OrganizationService
+from gateway.store.engine import create_engine, read_transaction, write_transaction
+from gateway.store.migrate import migrate
+from gateway.store.schema import key_changes, management_events, owners, service_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from sqlalchemy import Executable
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from gateway.services.shapes import Initialised
+
+
+@dataclass
+class Clock:
+    """The time that services are told."""
+
+    now: datetime = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **parts: float) -> None:
+        self.now += timedelta(**parts)
+
+
+@dataclass
+class World:
+    """One store with one organization, `Acme`, whose admin is ada@example.com."""
+
+    path: Path
+    engine: AsyncEngine
+    clock: Clock
+    keys: KeyService
+    organizations: OrganizationService
+    initialised: Initialised
+
+    @property
+    def org(self) -> str:
+        return self.initialised.organization.id
+
+    async def execute(self, statement: Executable) -> None:
+        async with write_transaction(self.engine) as connection:
+            await connection.execute(statement)
+
+    async def rows(self, statement: Executable) -> list[Any]:  # Any: each test knows its columns
+        async with read_transaction(self.engine) as connection:
+            return list((await connection.execute(statement)).all())
+
+    async def log(self) -> list[tuple[int, str, str, int]]:
+        return [tuple(row) for row in await self.rows(select(key_changes).order_by(key_changes.c.seq))]
+
+    async def trail(self) -> list[dict[str, Any]]:  # Any: as above
+        rows = await self.rows(select(management_events).order_by(management_events.c.id))
+        read = {"before", "after"}
+        return [
+            {name: json.loads(value) if name in read and value else value for name, value in row._mapping.items()}
+            for row in rows
+        ]
+
+    async def add_service_account(self, name: str) -> str:
+        owner = {"id": new_id("sva"), "organization_id": self.org, "kind": "service_account", "name": name}
+        await self.execute(insert(owners).values(**owner, permissions=(), version=1, created_at=self.clock.now))
+        await self.execute(insert(service_accounts).values(owner_id=owner["id"], description=""))
+        return owner["id"]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    path = tmp_path / "gateway.db"
+    migrate(f"sqlite:///{path}")
+    engine, clock = create_engine(f"sqlite:///{path}"), Clock()
+    organizations = OrganizationService(engine, clock=clock)
+    initialised = await organizations.initialise("Acme", "ada@example.com")
+    yield World(path, engine, clock, KeyService(engine, clock=clock), organizations, initialised)
+    await engine.dispose()

@@ -1,0 +1,249 @@
+"""The supervisor's promises, with stand-in children: order of start and drain, restarts, and no child left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.errors import GatewayError
+from gateway.settings.model import ControlSettings, ServerSettings, Settings
+from gateway.supervisor.listeners import Listeners, open_listeners
+from gateway.supervisor.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from gateway.lifecycle import Message
+
+STAND_IN = Path(__file__).with_name("stand_in.py")
+
+
+class Run:
+    """A supervisor at work over stand-ins."""
+
+    def __init__(self, settings: Settings, listeners: Listeners, *, worker: str, control: str) -> None:
+        self.listeners = listeners
+        self.ready = asyncio.Event()
+        self.reports: list[Message] = []
+        self.supervisor = Supervisor(
+            settings,
+            listeners,
+            on_ready=self._on_ready,
+            worker_argv=(sys.executable, str(STAND_IN), worker),
+            control_argv=(sys.executable, str(STAND_IN), control),
+        )
+        self.task = asyncio.create_task(self.supervisor.run())
+
+    def _on_ready(self, report: Message) -> None:
+        self.reports.append(report)
+        self.ready.set()
+
+    async def until_ready(self) -> None:
+        """Raise what made the start fail, if it fails."""
+        waiting = asyncio.create_task(self.ready.wait())
+        await asyncio.wait((waiting, self.task), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self.task.done():
+            self.task.result()
+
+    async def ask_worker(self) -> dict[str, Any]:
+        return await _ask(self.listeners.proxy_address)
+
+    async def ask_control(self) -> dict[str, Any]:
+        return await _ask(self.listeners.control_address)
+
+    async def told_control(self, **wanted: object) -> None:
+        """Wait until the last thing that the control process heard of the workers is this."""
+        while True:
+            told = (await self.ask_control())["told"]
+            if told and told[-1] == {"command": "workers", **wanted}:
+                return
+            await asyncio.sleep(0.01)
+
+    async def stopped(self) -> int:
+        self.supervisor.stop()
+        return await self.task
+
+
+Start = Callable[..., AbstractAsyncContextManager[Run]]
+
+
+async def _ask(address: str) -> dict[str, Any]:
+    host, port = address.split(":")
+    while True:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            with contextlib.suppress(ConnectionError):
+                if line := await reader.readline():
+                    facts: dict[str, Any] = json.loads(line)
+                    return facts
+        finally:
+            writer.close()
+
+
+def _settings(*, workers: int = 1, drain: float = 30) -> Settings:
+    return Settings(
+        server=ServerSettings(listen="127.0.0.1:0", workers=workers, drain_timeout_seconds=drain),
+        control=ControlSettings(listen="127.0.0.1:0"),
+    )
+
+
+@pytest.fixture
+def start() -> Start:
+    """Start a supervisor; whatever the test does, nothing of it is left afterwards."""
+
+    @contextlib.asynccontextmanager
+    async def started(
+        *, workers: int = 1, worker: str = "worker", control: str = "control", drain: float = 30
+    ) -> AsyncIterator[Run]:
+        settings = _settings(workers=workers, drain=drain)
+        listeners = open_listeners(settings)
+        run = Run(settings, listeners, worker=worker, control=control)
+        try:
+            yield run
+        finally:
+            run.supervisor.stop()
+            run.supervisor.stop()
+            await asyncio.gather(run.task, return_exceptions=True)
+            listeners.close()
+
+    return started
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_every_worker_gets_its_own_slot_and_all_sockets(start: Start) -> None:
+    async with start(workers=2) as run:
+        await run.until_ready()
+        seen: dict[int, dict[str, Any]] = {}
+        while len(seen) < 2:
+            facts = await run.ask_worker()
+            seen[facts["slot"]] = facts
+        assert [seen[slot]["listening"] for slot in (0, 1)] == [2, 2]
+        assert seen[0]["node"] == seen[1]["node"] == (await run.ask_control())["node"]
+
+
+async def test_ready_is_reported_once_with_what_the_control_process_said(start: Start) -> None:
+    async with start() as run:
+        await run.until_ready()
+        assert run.reports == [{"event": "ready", "organizations": 0}]
+
+
+async def test_workers_get_their_order_only_when_the_store_is_ready(start: Start) -> None:
+    """A control process that refuses before `store_ready` leaves no worker that ever served."""
+    async with start(control="control+refuse") as run:
+        with pytest.raises(GatewayError, match="the stand-in refuses to start"):
+            await run.until_ready()
+        assert run.task.done()
+
+
+async def test_a_child_that_dies_before_it_is_ready_makes_the_start_fail_and_ends_the_others(start: Start) -> None:
+    async with start(worker="worker+crash") as run:
+        with pytest.raises(GatewayError) as caught:
+            await run.until_ready()
+        assert (caught.value.code, caught.value.detail) == ("start_failed", "worker-0 ended with exit status 3")
+
+
+async def test_a_killed_worker_is_replaced_on_the_same_socket(start: Start) -> None:
+    async with start() as run:
+        await run.until_ready()
+        first = (await run.ask_worker())["pid"]
+        os.kill(first, signal.SIGKILL)
+        second = await run.ask_worker()  # the connection waits in the slot's backlog until the new one is there
+        assert second["pid"] != first
+        assert not _alive(first)
+
+
+async def test_a_killed_control_process_is_replaced_while_the_workers_stay(start: Start) -> None:
+    async with start() as run:
+        await run.until_ready()
+        worker, control = (await run.ask_worker())["pid"], (await run.ask_control())["pid"]
+        os.kill(control, signal.SIGKILL)
+        assert (await run.ask_control())["pid"] != control
+        assert (await run.ask_worker())["pid"] == worker
+        await run.told_control(ready=1, of=1, draining=False)
+
+
+async def test_a_crash_loop_is_tried_again_until_it_succeeds(start: Start, tmp_path: Path) -> None:
+    marker = tmp_path / "crashed"
+    marker.touch()
+    async with start(worker=f"worker+crash-once:{marker}") as run:
+        await run.until_ready()
+        first = (await run.ask_worker())["pid"]
+        marker.unlink()  # the next one crashes before it is ready, the one after it does not
+        os.kill(first, signal.SIGKILL)
+        assert (await run.ask_worker())["pid"] != first
+        assert marker.exists()
+
+
+async def test_the_control_process_hears_how_many_workers_are_ready(start: Start) -> None:
+    async with start(workers=2) as run:
+        await run.until_ready()
+        await run.told_control(ready=2, of=2, draining=False)
+
+
+async def test_stop_drains_the_workers_first_and_the_control_process_after_them(start: Start) -> None:
+    async with start(worker="worker+linger") as run:
+        await run.until_ready()
+        run.supervisor.stop()
+        await run.told_control(ready=1, of=1, draining=True)
+        while not (await run.ask_worker())["draining"]:  # it is told a little after the control process
+            await asyncio.sleep(0.01)
+        assert await run.task == 0
+
+
+async def test_a_signal_to_the_supervisor_drains_everything(start: Start) -> None:
+    async with start() as run:
+        await run.until_ready()
+        pids = [(await run.ask_worker())["pid"], (await run.ask_control())["pid"]]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await run.task == 0
+        assert not any(_alive(pid) for pid in pids)
+
+
+async def test_a_second_signal_ends_everything_at_once(start: Start) -> None:
+    async with start(worker="worker+stubborn", drain=3600) as run:
+        await run.until_ready()
+        pid = (await run.ask_worker())["pid"]
+        os.kill(os.getpid(), signal.SIGINT)
+        await run.told_control(ready=1, of=1, draining=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await run.task == 1
+        assert not _alive(pid)
+
+
+async def test_a_worker_that_ignores_the_drain_is_killed_when_its_time_is_over(start: Start) -> None:
+    async with start(worker="worker+stubborn", drain=0) as run:
+        await run.until_ready()
+        pid = (await run.ask_worker())["pid"]
+        assert await run.stopped() == 0
+        assert not _alive(pid)
+
+
+async def test_a_stop_while_everything_still_starts_ends_cleanly(start: Start) -> None:
+    async with start(workers=2) as run:
+        await asyncio.sleep(0)
+        assert await run.stopped() == 0
+
+
+async def test_a_command_that_does_not_exist_is_one_clear_error() -> None:
+    settings = _settings()
+    listeners = open_listeners(settings)
+    argv = ("/nonexistent/python",)
+    supervisor = Supervisor(settings, listeners, on_ready=lambda _: None, worker_argv=argv, control_argv=argv)
+    with contextlib.closing(listeners), pytest.raises(GatewayError, match="control cannot be started: No such file"):
+        await supervisor.run()
