@@ -1,10 +1,12 @@
-# Two stages: pip and its caches stay in the first. What runs is a virtual environment that nobody in the container may
-# write to; with a read-only root file system (docker run --read-only) only the volume /data is written.
+# Two stages: the C compiler, pip and its caches stay in the first, which compiles the data plane (docs/compilation.md).
+# What runs is a virtual environment that nobody in the container may write to; with a read-only root file system
+# (docker run --read-only) only the volume /data is written.
 FROM python:3.13-slim AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY gateway gateway
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+RUN HATCH_BUILD_HOOKS_ENABLE=1 pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/keygate \
     && /opt/keygate/bin/pip install --no-cache-dir "$(ls /wheels/keygate-*.whl)[postgres]"
 

@@ -1,7 +1,8 @@
 """`python -m benchmarks`: the comparison, from the command line.
 
 Everything takes about 15 minutes, `--quick` less than one. `--only get,get512` picks workloads, `--peers
-keygate,nginx-lua-same` picks peers, `--rounds 9` steadies the medians.
+keygate,nginx-lua-same` picks peers, `--rounds 9` steadies the medians, `--gateway PATH` measures another gateway than
+the one installed for this interpreter.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import report, roster, workloads
 from benchmarks.comparison import Plan, run
+from benchmarks.peers.keygate import add_gateway_option
 from benchmarks.plot import write_plot
 from benchmarks.processes import find_tools
 
@@ -33,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="only",
         help=f"comma-separated workloads: {', '.join(each.name for each in workloads.WORKLOADS)}",
     )
+    add_gateway_option(parser)
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory for the JSON file and the plot")
     return parser
 
@@ -45,6 +48,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         workloads=tuple(workloads.workload(name) for name in only),
         rounds=options.rounds or (2 if options.quick else 5),
         seconds=options.seconds or (1 if options.quick else 2),
+        gateway=options.gateway,
     )
 
 

@@ -24,7 +24,7 @@ from benchmarks import report
 from benchmarks.comparison import LOAD_CORE, PEER_CORE
 from benchmarks.http_line import HttpLine, UnexpectedAnswer, request_for
 from benchmarks.known_keys import KnownKey, make_keys
-from benchmarks.peers.keygate import KEYGATE, WORKER_MARKER, gateway_command
+from benchmarks.peers.keygate import KEYGATE, WORKER_MARKER, add_gateway_option, gateway_command, version
 from benchmarks.peers.peer import Site
 from benchmarks.processes import RunningProcess, StartFailed, can_pin, free_port
 from benchmarks.processor_time import core_busy_seconds, usage
@@ -87,12 +87,14 @@ def main() -> int:
         port = free_port()
         command = upstream_command(directory, port)
         with RunningProcess(command, port=port, log=directory / "upstream.log", core=core):
-            figures = _measure(directory, port, options.keys)
+            figures = _measure(directory, port, options.keys, options.gateway)
+    gateway = version(options.gateway)
+    print(gateway)
     for title, value in figures.items():
         print(f"{title:<58}{value:>12,.3f}")
     if figures[OTHERS] > report.QUIET_SHARE * 100:
         print("NOT A QUIET MACHINE: latencies, and what is added at p99 above all, are no results")
-    document = {"machine": report.machine(), "keys": options.keys, "figures": figures}
+    document = {"machine": report.machine(), "gateway": gateway, "keys": options.keys, "figures": figures}
     print(f"\nwrote {report.write(json.dumps(document, indent=1) + chr(10), options.results, 'cold_keys.json')}")
     return 0
 
@@ -100,37 +102,40 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cold_keys", description=__doc__.partition("\n")[0])
     parser.add_argument("--keys", type=int, default=1_000_000, help="keys in the large store")
+    add_gateway_option(parser)
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results"))
     return parser.parse_args()
 
 
-def _measure(directory: Path, upstream_port: int, count: int) -> dict[str, float]:
+def _measure(directory: Path, upstream_port: int, count: int, gateway: tuple[str, ...]) -> dict[str, float]:
     figures: dict[str, float] = {}
     few = list(make_keys(FEW).good)
-    small = _site(directory / "few", upstream_port, few, 0)
+    small = _site(directory / "few", upstream_port, few, 0, gateway)
     figures[f"start to ready, {FEW} keys, s"] = _ready_seconds(small, few[0])
 
     known = list(make_keys(min(count, TIMED_KEYS + CACHE_BOUND + BEYOND_BOUND)).good)
     seeding = time.monotonic()
-    large = _site(directory / "many", upstream_port, known, count - len(known))
+    large = _site(directory / "many", upstream_port, known, count - len(known), gateway)
     figures[f"(seeding {count:,} keys, s)"] = time.monotonic() - seeding
     figures[f"start to ready, {count:,} keys, s"] = _ready_seconds(large, known[0])
 
     figures.update(_point_reads(large, known[1 : TIMED_KEYS + 1]))
-    with _started(large, known[0]) as gateway:
-        figures["worker's memory, idle, MB"] = gateway.worker_megabytes
-        figures.update(_look_up(gateway, known[1 : TIMED_KEYS + 1]))
-        figures.update(_fill(gateway, known))
-    with _started(large, known[0]) as gateway:
-        figures.update(_idle_connections(gateway, known[0]))
+    with _started(large, known[0]) as started:
+        figures["worker's memory, idle, MB"] = started.worker_megabytes
+        figures.update(_look_up(started, known[1 : TIMED_KEYS + 1]))
+        figures.update(_fill(started, known))
+    with _started(large, known[0]) as started:
+        figures.update(_idle_connections(started, known[0]))
     return figures
 
 
-def _site(directory: Path, upstream_port: int, known: Sequence[KnownKey], filler: int) -> Site:
+def _site(
+    directory: Path, upstream_port: int, known: Sequence[KnownKey], filler: int, gateway: tuple[str, ...]
+) -> Site:
     """Make a store with these keys and `filler` others."""
     directory.mkdir()
     seed(f"sqlite:///{directory}/gateway.db", known, filler)
-    return Site(directory, free_port(), upstream_port, make_keys(0))
+    return Site(directory, free_port(), upstream_port, make_keys(0), gateway)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from benchmarks.workloads import Workload
 PEER_CORE = 0
 LOAD_CORE = 1
 WARM_UP_SECONDS = 1.0
+SETTLE_SECONDS = 3.0  # what a start leaves running (imports of a control process) is not work per request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Plan:
     workloads: tuple[Workload, ...]
     rounds: int
     seconds: float
+    gateway: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def run(plan: Plan) -> Outcome:
                 core=LOAD_CORE if pinned else None,
             )
         )
-        contenders = list(_started(stack, plan.peers, keys, directory, upstream.port, outcome))
+        contenders = list(_started(stack, plan, keys, directory, upstream.port, outcome))
         _warm_up(contenders, load, plan)
         for number in range(plan.rounds):
             _round(number, plan, contenders, load, upstream, outcome)
@@ -95,15 +97,15 @@ def run(plan: Plan) -> Outcome:
 
 
 def _started(  # one parameter per thing a peer needs to be started
-    stack: ExitStack, peers: Sequence[Peer], keys: KnownKeys, directory: Path, upstream_port: int, outcome: Outcome
+    stack: ExitStack, plan: Plan, keys: KnownKeys, directory: Path, upstream_port: int, outcome: Outcome
 ) -> Iterator[_Contender]:
     """Start and probe each peer; who cannot take part is named in the outcome."""
-    for peer in peers:
+    for peer in plan.peers:
         reason = peer.missing()
         if reason is None:
             home = directory / peer.name
             home.mkdir()
-            site = Site(home, free_port(), upstream_port, keys)
+            site = Site(home, free_port(), upstream_port, keys, plan.gateway)
             process = RunningProcess(
                 peer.command(site),
                 port=site.port,
@@ -126,7 +128,8 @@ def _started(  # one parameter per thing a peer needs to be started
 
 def _warm_up(contenders: Sequence[_Contender], load: LoadGenerator, plan: Plan) -> None:
     """Let every peer meet every key and compile what it compiles, before anything counts."""
-    if plan.workloads:
+    if plan.workloads and contenders:
+        time.sleep(SETTLE_SECONDS)
         for each in contenders:
             load.run(plan.workloads[0], each.site.port, WARM_UP_SECONDS)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks import report, roster
 from benchmarks.comparison import LOAD_CORE, PEER_CORE
 from benchmarks.known_keys import make_keys
+from benchmarks.peers.keygate import add_gateway_option, version
 from benchmarks.peers.peer import Peer, Site
 from benchmarks.processes import RunningProcess, can_pin, free_port
 from benchmarks.processor_time import usage
@@ -74,15 +75,17 @@ def main() -> int:
                 core=LOAD_CORE if can_pin(LOAD_CORE) else None,
             )
         )
-        site = Site(directory, free_port(), upstream_port, make_keys(10))
+        site = Site(directory, free_port(), upstream_port, make_keys(10), options.gateway)
         core = PEER_CORE if can_pin(PEER_CORE) else None
         process = stack.enter_context(
             RunningProcess(peer.command(site), port=site.port, log=directory / "output.log", core=core)
         )
         figures = _measure(peer, site, process.pid, options.mebibytes * MEBIBYTE)
+    gateway = version(options.gateway)
+    print(gateway)
     for title, value in figures.items():
         print(f"{title:<58}{value:>12,.1f}")
-    document = {"machine": report.machine(), "peer": peer.name, "figures": figures}
+    document = {"machine": report.machine(), "peer": peer.name, "gateway": gateway, "figures": figures}
     text = json.dumps(document, indent=1) + "\n"
     print(f"\nwrote {report.write(text, options.results, f'memory_{peer.name}.json')}")
     return 0
@@ -91,6 +94,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.partition("\n")[0])
     parser.add_argument("--peer", choices=roster.NAMES, default="keygate")
+    add_gateway_option(parser)
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the bodies")
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results"))
     return parser.parse_args()

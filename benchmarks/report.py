@@ -15,6 +15,7 @@ from statistics import median
 
 from benchmarks import roster
 from benchmarks.comparison import Outcome, Plan
+from benchmarks.peers.keygate import version
 from benchmarks.summary import Row, rows, verdicts
 from benchmarks.workloads import Workload
 
@@ -27,6 +28,7 @@ def lines(outcome: Outcome, plan: Plan) -> Iterator[str]:
     yield f"{machine()}; {plan.rounds} rounds of {plan.seconds:g} s, medians; " + (
         "peers on core 0, load and upstream on core 1" if outcome.pinned else "NOT PINNED: figures are unsteady"
     )
+    yield version(plan.gateway)
     for workload in plan.workloads:
         yield ""
         yield from _table(workload, rows(outcome, workload))
@@ -81,6 +83,7 @@ def as_json(outcome: Outcome, plan: Plan) -> str:
     document = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
+        "gateway": version(plan.gateway),
         "pinned": outcome.pinned,
         "rounds": plan.rounds,
         "seconds": plan.seconds,

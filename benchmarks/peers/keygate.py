@@ -3,13 +3,14 @@
 Its row counts the proxy workers; the whole process tree (supervisor, control process) is reported beside it.
 """
 
-import sys
+import argparse
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 
 from benchmarks.known_keys import ROUTE_PERMISSION
-from benchmarks.peers.peer import EVERYTHING, Peer, Site, render, template
+from benchmarks.peers.peer import EVERYTHING, INSTALLED_GATEWAY, Peer, Site, render, template
 from benchmarks.processes import free_port
 
 WORKER_MARKER = "gateway.proxy.process"
@@ -49,7 +50,23 @@ def gateway_command(site: Site, *, workers: int = 1, control_port: int | None = 
             PERMISSION=ROUTE_PERMISSION,
         )
     )
-    return [sys.executable, "-m", "gateway", "run", "--config", str(path)]
+    return [*site.gateway, "run", "--config", str(path)]
+
+
+def add_gateway_option(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say which gateway is measured."""
+    parser.add_argument(
+        "--gateway",
+        type=lambda path: (path,),
+        default=INSTALLED_GATEWAY,
+        metavar="PATH",
+        help="the command `gateway` to measure (default: the one installed for this interpreter)",
+    )
+
+
+def version(gateway: tuple[str, ...]) -> str:
+    """Return what a gateway says it is: its version, and whether its data plane is compiled."""
+    return subprocess.run([*gateway, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _with_workers(workers: int) -> Callable[[Site], list[str]]:

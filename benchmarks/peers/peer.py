@@ -5,6 +5,7 @@ fails is named and left out. A table of speeds of proxies that do unequal work u
 """
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -30,15 +31,22 @@ class Promise(Enum):
 
 EVERYTHING = frozenset(Promise)
 
+# The one that is installed for this interpreter: without -P, a checkout in the working directory would be run instead.
+INSTALLED_GATEWAY = (sys.executable, "-P", "-m", "gateway")
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a peer runs: a directory of its own, its port, the upstream's, and the keys it must know."""
+    """Where a peer runs: a directory of its own, its port, the upstream's, and the keys it must know.
+
+    `gateway` is the command line that is measured, where the peer is Keygate.
+    """
 
     directory: Path
     port: int
     upstream_port: int
     keys: KnownKeys
+    gateway: tuple[str, ...] = INSTALLED_GATEWAY
 
 
 @dataclass(frozen=True, slots=True)

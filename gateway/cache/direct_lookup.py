@@ -35,7 +35,7 @@ class DirectLookup:
         self._patient_reader: PointReader | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-lookup")
 
-    def read(self, digest: bytes) -> CredentialRecord | None | Awaitable[CredentialRecord | None]:
+    def read(self, digest: bytes) -> CredentialRecord | Awaitable[CredentialRecord | None] | None:
         """See KeySource."""
         try:
             return self._reader.read(digest)

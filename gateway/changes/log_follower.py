@@ -49,7 +49,9 @@ class ChangeSink(Protocol):
 class LogFollower:
     """Polls one log for one worker."""
 
-    def __init__(self, log: ChangeLog, sink: ChangeSink, *, interval_seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: ChangeLog, sink: ChangeSink, *, interval_seconds: float, clock: Callable[[], float]
+    ) -> None:
         self._log = log
         self._sink = sink
         self._interval = interval_seconds
@@ -85,7 +87,7 @@ class LogFollower:
         except StoreUnavailable as error:
             if not self._failing:
                 self._failing = True
-                _LOG.error(  # noqa: TRY400  the reason is in the text, a traceback adds nothing
+                _LOG.error(
                     "the change log cannot be read; cached keys are served until their time is over: %s %s",
                     error.detail,
                     error.internal,

@@ -11,6 +11,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli import check, config, demo, initialise, keys, run
+from gateway.cli.compilation import is_compiled
 from gateway.cli.exits import ExitStatus, complain, status_of
 from gateway.errors import GatewayError
 
@@ -32,7 +33,7 @@ app.add_typer(keys.app, name="keys")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"keygate {__version__}")
+        typer.echo(f"keygate {__version__} (data plane {'compiled' if is_compiled() else 'not compiled'})")
         raise typer.Exit
 
 

@@ -32,6 +32,7 @@ def run(
 ) -> None:
     """Start the gateway. --upstream alone is enough for a first try."""
     from gateway import logs
+    from gateway.cli.compilation import is_compiled
     from gateway.settings.loading import load
     from gateway.supervisor.foreground import run_in_foreground
     from gateway.supervisor.listeners import open_listeners
@@ -44,7 +45,7 @@ def run(
 
     def on_ready(report: "Message") -> None:
         where = {"proxy": f"http://{listeners.proxy_address}", "control": f"http://{listeners.control_address}"}
-        _log.info("ready", extra=where | {"workers": settings.server.workers})
+        _log.info("ready", extra=where | {"workers": settings.server.workers, "compiled": is_compiled()})
         if report.get("first_start"):
             _log.info("there is no key yet; get the first one with: %s", _first_key_command(config))
 

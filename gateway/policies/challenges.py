@@ -4,9 +4,7 @@ Built once from the settings. With `error_detail = "generic"` a key that is expi
 unknown one to its holder.
 """
 
-import time
-
-from gateway.keys.record import CredentialRecord, Status, status
+from gateway.keys.record import Status
 from gateway.policies.refusal import Refusal
 
 
@@ -34,16 +32,10 @@ class Challenges:
             "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway.",
         )
 
-    def inactive(self, record: CredentialRecord) -> Refusal:
-        """Why a known key may not be used now."""
+    def inactive(self, state: Status) -> Refusal:
+        """Why a known key may not be used now; one that was active when it was looked up has expired since."""
         if self._generic:
             return self.unknown
-        state = status(
-            revoked_at=record.revoked_at,
-            expires_at=record.expires_at,
-            disabled_at=record.disabled_at,
-            now=time.time(),
-        )
         if state is Status.REVOKED:
             return self._invalid("revoked_api_key", "The API key has been revoked; use another one.")
         if state is Status.DISABLED:

@@ -48,7 +48,7 @@ class KeyAuth:
 
     def _admit(self, exchange: PolicySubject, entry: Entry) -> Refusal | None:
         if entry.active_until <= exchange.now:
-            return self._challenges.inactive(entry.record)
+            return self._challenges.inactive(entry.state)
         exchange.entry = entry
         return None
 

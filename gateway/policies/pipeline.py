@@ -24,7 +24,9 @@ class Pipeline:
         self._key_auth = KeyAuth(cache, challenges, key_prefix)
         self._permissions = Permissions(challenges)
 
-    def for_route(self, auth: Literal["required", "optional", "none"], permissions: tuple[str, ...]) -> tuple[Policy, ...]:
+    def for_route(
+        self, auth: Literal["required", "optional", "none"], permissions: tuple[str, ...]
+    ) -> tuple[Policy, ...]:
         """The checks of a route, in their order."""
         if auth == "none":
             return (self._stripped,)

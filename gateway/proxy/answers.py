@@ -3,6 +3,7 @@
 Invariant: one shape for every refusal and failure, whoever says no; it never holds what a client sent.
 """
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -26,31 +27,44 @@ URI_TOO_LONG: Final = Refusal(414, "uri_too_long", "The request line is longer t
 HEAD_TOO_LARGE: Final = Refusal(
     431, "header_section_too_large", "The header section is larger than this gateway accepts."
 )
+AMBIGUOUS_TARGET: Final = Refusal(
+    400,
+    "ambiguous_target",
+    "The path has an encoded slash or a semicolon, which servers read differently; this route refuses it.",
+)
 BODY_TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is larger than this route accepts.")
 MALFORMED_BODY: Final = Refusal(400, "malformed_body", "The chunked framing of the body is broken.")
 
 
 def answer(refusal: Refusal, request_id_field: bytes, *, close: bool, head_only: bool, date: bytes) -> bytes:
     """The whole response. `head_only` leaves the body out, as an answer to HEAD must (RFC 9110 section 9.3.2)."""
-    request_id_line = request_id_field.decode()
-    body = orjson.dumps(
-        {
-            "type": f"urn:keygate:problem:{refusal.code}",
-            "title": HTTPStatus(refusal.status).phrase,
-            "status": refusal.status,
-            "detail": refusal.detail,
-            "code": refusal.code,
-            "request_id": request_id_line.removeprefix("X-Request-ID: "),
-        }
-    )
-    lines = [
-        f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
+    head, body_start, body_end = _parts(refusal)
+    body = body_start + request_id_field.removeprefix(b"X-Request-ID: ") + body_end
+    lines = [head, b"Content-Length: %d" % len(body), request_id_field, date]
+    if close:
+        lines.append(b"Connection: close")
+    lines += (b"", b"" if head_only else body)
+    return b"\r\n".join(lines)
+
+
+@lru_cache(maxsize=1024)
+def _parts(refusal: Refusal) -> tuple[bytes, bytes, bytes]:
+    """Head and body but for what differs from request to request; a flood of bad keys is answered at little cost."""
+    title = HTTPStatus(refusal.status).phrase
+    head = [
+        f"HTTP/1.1 {refusal.status} {title}",
         "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        request_id_line,
         "Cache-Control: no-store",
         *(f"{name}: {value}" for name, value in refusal.fields),
-        *(("Connection: close",) if close else ()),
     ]
-    head = "\r\n".join(lines).encode() + b"\r\n" + date + b"\r\n\r\n"
-    return head if head_only else head + body
+    problem = {
+        "type": f"urn:keygate:problem:{refusal.code}",
+        "title": title,
+        "status": refusal.status,
+        "detail": refusal.detail,
+        "code": refusal.code,
+        "request_id": "",
+    }
+    # The id goes between the last quotes; `client_connection` lets no character into it that JSON would escape.
+    body = orjson.dumps(problem)
+    return "\r\n".join(head).encode(), body[:-2], body[-2:]

@@ -1,4 +1,4 @@
-"""Where a message body ends (RFC 9112 sections 6 and 7): one small reader per framing, pure, fed with bytes as they come.
+"""Where a message body ends (RFC 9112 sections 6 and 7): one small reader per framing, pure, fed as bytes come.
 
 Invariants: a reader never hands on a byte that is not payload, never reads past the end of the body (what is left over
 is reported, not kept), and holds no more than one partial line. Each `feed` returns the payload in it as pieces that
@@ -20,7 +20,7 @@ _TRAILER_LIMIT: Final = 8192
 _SIZE_LINE_LIMIT: Final = 16 + _EXTENSION_LIMIT + 2
 
 
-class MalformedBody(Exception):  # noqa: N818  the name says what was sent
+class MalformedBody(Exception):
     """The framing of a body is broken; the connection is of no more use."""
 
 
@@ -86,7 +86,7 @@ class _ChunkState(Enum):
 
 
 class ChunkedBody:
-    """A chunked body, read to the letter: CRLF alone ends a line, sizes are 1 to 16 hex digits, trailers are dropped."""
+    """A chunked body, to the letter: CRLF alone ends a line, sizes have up to 16 hex digits, trailers are dropped."""
 
     __slots__ = ("_line", "_remaining", "_state", "_trailer_size", "done")
 
@@ -166,7 +166,7 @@ class ChunkedBody:
 
 
 def chunk(pieces: list[Piece]) -> list[Piece]:
-    """Frame payload as one chunk, as a list for `writelines`; empty payload gives no chunk, which would end the body."""
+    """Frame payload as one chunk, for `writelines`; empty payload gives no chunk, since that would end the body."""
     size = sum(map(len, pieces))
     return [b"%x\r\n" % size, *pieces, b"\r\n"] if size else []
 

@@ -7,6 +7,7 @@ body is read and thrown away within bounds, so that the answer is not lost in a 
 """
 
 import asyncio
+import re
 import socket
 import struct
 from ipaddress import ip_address
@@ -27,7 +28,8 @@ _WRITE_BUFFER_BYTES: Final = 65_536
 _LINGER_BYTES: Final = 16 * 1_048_576
 _LINGER_SECONDS: Final = 5.0
 _DRAIN_IDLE_SECONDS: Final = 1.0
-_REQUEST_ID_LIMIT: Final = 128
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
+"""What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset, which no reader takes for the proper end of a body."""
 
@@ -48,7 +50,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_forwarding",
-        "_held_reasons",
+        "_held",
         "_linger_left",
         "_peer",
         "_trusted",
@@ -72,7 +74,8 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = inf
         """When, on the loop's clock, the client has been silent for too long."""
         self.writing_paused = False
-        self._held_reasons = 0
+        self._held = False
+        """The upstream is the slow one: nothing is read, and the client need not hurry."""
         self._linger_left = 0
         self._trusted = False
         self._peer = b""
@@ -124,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         self.state = CLOSED
         self.deadline = inf
         self.pending = b""
-        self.worker.connections.discard(self)
+        self.worker.left(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None and exchange.phase != OVER:
             exchange.client_lost()
@@ -235,7 +238,8 @@ class ClientConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             return
-        self.transport.resume_reading()
+        if not self._held:
+            self.transport.resume_reading()
         if self.pending:
             data, self.pending = self.pending, b""
             self.pending = exchange.take_body(data)
@@ -245,16 +249,18 @@ class ClientConnection(asyncio.Protocol):
     def _set_exchange_deadline(self) -> None:
         """While a body is expected, silence is bounded; while the upstream works, the client may well be silent."""
         worker = self.worker
-        waits_for_body = self.exchange is not None and self.exchange.body is not None
+        waits_for_body = self.exchange is not None and self.exchange.body is not None and not self._held
         self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds if waits_for_body else inf
 
     def hold_reading(self) -> None:
         """The upstream takes no more of the body for now."""
+        self._held = True
         self.transport.pause_reading()
         self.deadline = inf
 
     def go_on_reading(self) -> None:
         """See hold_reading."""
+        self._held = False
         self.transport.resume_reading()
         self._set_exchange_deadline()
 
@@ -316,6 +322,7 @@ class ClientConnection(asyncio.Protocol):
         self.state = LINGER
         self.exchange = None
         self.pending = b""
+        self._held = False
         self._linger_left = _LINGER_BYTES
         self.deadline = self.worker.clock() + _LINGER_SECONDS
         self.transport.resume_reading()
@@ -349,7 +356,7 @@ class ClientConnection(asyncio.Protocol):
         """A trusted proxy's X-Request-ID, or a new one."""
         if self._trusted:
             received = head.special.get(REQUEST_ID)
-            if received and len(received) <= _REQUEST_ID_LIMIT and received.isascii():
+            if received and _REQUEST_ID.fullmatch(received):
                 return b"X-Request-ID: " + received
         return self.worker.request_id_field()
 

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from gateway.cache.key_cache import Entry
 from gateway.policies.refusal import Refusal
 from gateway.proxy import answers
 from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, LengthBody, MalformedBody, Piece, chunk
@@ -29,6 +28,7 @@ from gateway.proxy.upstream_pool import Target, UpstreamUnreachable
 from gateway.proxy.upstream_request import upstream_head
 
 if TYPE_CHECKING:
+    from gateway.cache.key_cache import Entry
     from gateway.proxy.client_connection import ClientConnection
     from gateway.proxy.routes import Route
     from gateway.proxy.upstream_connection import UpstreamConnection
@@ -141,8 +141,7 @@ class Exchange:
             return
         self.route = route
         if head.traits & route.refused_traits:
-            detail = "The path has an encoded slash or a semicolon, which servers read differently; this route refuses it."
-            self.refuse(Refusal(400, "ambiguous_target", detail))
+            self.refuse(answers.AMBIGUOUS_TARGET)
         elif head.body_length > route.max_body:
             self.refuse(answers.BODY_TOO_LARGE)
         elif worker.in_flight > worker.settings.max_in_flight:
@@ -192,11 +191,12 @@ class Exchange:
                 connection = await target.connect()
             except UpstreamUnreachable as error:
                 _LOG.warning("upstream %s: %s", self.route.pool.settings.name, error)
-                self._tried = (self._tried or set()) | {target}
-                target = self.route.pool.pick(self._tried)
             else:
-                self._send(connection)
-                return
+                if not connection.closing:  # the peer may have changed its mind already
+                    self._send(connection)
+                    return
+            self._tried = (self._tried or set()) | {target}
+            target = self.route.pool.pick(self._tried)
         self.refuse(answers.BAD_GATEWAY)
 
     # --- send -------------------------------------------------------------------------------------------------------
@@ -205,9 +205,10 @@ class Exchange:
         """Write the request's head, and what has arrived of its body, unless the key died meanwhile."""
         connection.lend(self)
         entry = self.entry
-        if entry is not None and entry.dead:
+        if entry is not None and (entry.dead or entry.active_until <= self.client.worker.now):
             connection.release(self.client.worker.now)
             self.entry = None
+            self.now = self.client.worker.clock()
             self._move(ADMIT)
             self._admit(0)
             return
@@ -270,14 +271,9 @@ class Exchange:
         self._chunks = unbounded and head.minor == 1
         # A response that overtakes the request's body: what follows on the connection would not be a request.
         self._close = (
-            not head.keep_alive
-            or self.body is not None
-            or client.worker.draining
-            or (unbounded and not self._chunks)
+            not head.keep_alive or self.body is not None or client.worker.draining or (unbounded and not self._chunks)
         )
-        lines = client_head(
-            response, head, self, client.worker.date_field, chunks=self._chunks, close=self._close
-        )
+        lines = client_head(response, head, self, client.worker.date_field, chunks=self._chunks, close=self._close)
         if self._chunks:
             client.transport.writelines([b"\r\n".join(lines), *self._framed([body] if body else [], whole=whole)])
         elif len(body) <= _JOIN_LIMIT_BYTES:
@@ -316,7 +312,7 @@ class Exchange:
 
     def body_progress(self) -> None:
         """Bytes came, or may come again: silence counts from now; none while the client is the slow one."""
-        if self.upstream is not None:
+        if self.upstream is not None and self.phase == RELAY:
             slow_client = self.client.writing_paused
             self.upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
 
@@ -472,7 +468,7 @@ class Exchange:
                 self.refuse(answers.INTERNAL_ERROR)
 
     def readmit(self) -> None:
-        """The key of a running stream or tunnel changed or came to its end: judge again, and cut off if it is no good."""
+        """The key of a running stream changed or came to its end: judge again, and cut off if it is no good."""
         self.now = self.client.worker.clock()
         for policy in self.route.policies:
             outcome = policy.check(self)

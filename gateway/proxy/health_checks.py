@@ -49,7 +49,9 @@ async def _check_target(session: aiohttp.ClientSession, pool: UpstreamPool, targ
 async def _probe(session: aiohttp.ClientSession, url: str, target: Target) -> str:
     """Why the target is not well; empty when it is."""
     try:
-        async with session.get(url, allow_redirects=False, ssl=target.tls if target.tls is not None else True) as answer:
+        async with session.get(
+            url, allow_redirects=False, ssl=target.tls if target.tls is not None else True
+        ) as answer:
             return f"unhealthy: {url} answered {answer.status}" if answer.status >= _FIRST_ERROR_STATUS else ""
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return f"unhealthy: {url} gave {str(error) or type(error).__name__}"

@@ -10,15 +10,7 @@ import re
 from typing import Final
 
 from gateway.policies.refusal import Refusal
-from gateway.proxy.grammar import (
-    FieldNames,
-    decimal,
-    has_clean_lines,
-    has_regular_spaces,
-    is_host,
-    is_token,
-    list_tokens,
-)
+from gateway.proxy.grammar import FieldLines, decimal, is_host, is_token, list_tokens
 from gateway.proxy.target import PLAIN_PATH, Target, read_target
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (" + PLAIN_PATH + rb")(\?[!\"$-~]*)? HTTP/1\.([01])")
@@ -57,14 +49,21 @@ _DROPPED_NAMES: Final = (
     *(b"x-authenticated-userid", b"x-authenticated-groups", b"x-credential-username"),
     # Other spellings of what X-Forwarded-* says; the gateway does not set them, so nobody does.
     *(b"x-real-ip", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-scheme"),
-    *(b"x-forwarded-ssl", b"x-forwarded-by", b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip", b"front-end-https"),
+    *(
+        b"x-forwarded-ssl",
+        b"x-forwarded-by",
+        b"x-client-ip",
+        b"true-client-ip",
+        b"x-cluster-client-ip",
+        b"front-end-https",
+    ),
 )
 _OVERRIDE_NAMES: Final = (
     *(b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"),
     *(b"x-original-method", b"x-original-uri", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-host"),
     *(b"x-forwarded-path", b"x-override-url"),
 )
-_FIELDS: Final = FieldNames(
+_LINES: Final = FieldLines(
     {
         **dict.fromkeys(_DROPPED_NAMES, DROPPED),
         **dict.fromkeys(_OVERRIDE_NAMES, OVERRIDE),
@@ -83,7 +82,9 @@ _FIELDS: Final = FieldNames(
         b"forwarded": FORWARDED,
         b"via": VIA,
     },
-    DROPPED,
+    dropped=DROPPED,
+    whole=OVERRIDE,
+    unremembered=frozenset({API_KEY, AUTHORIZATION}),
 )
 _ONCE: Final = {
     HOST: "Host",
@@ -98,7 +99,7 @@ CHUNKED: Final = -1
 """`RequestHead.body_length` of a body whose length its chunks tell."""
 
 
-class MalformedRequest(Exception):  # noqa: N818  the name says what the client sent
+class MalformedRequest(Exception):
     """The bytes are no request that can be understood in exactly one way; the connection is of no more use."""
 
     def __init__(self, refusal: Refusal) -> None:
@@ -167,9 +168,8 @@ def read_request_head(section: bytes, field_limit: int) -> RequestHead:
 
     `section` is everything before CRLF CRLF. `field_limit` bounds the number of fields (431).
     """
+    # A CR or LF that is no part of a CRLF stays in its line, where nothing that judges lines accepts it.
     lines = section.split(b"\r\n")
-    if not has_clean_lines(section, len(lines) - 1):
-        raise malformed("The request head has a bare CR or LF, a NUL or another control byte.")
     head = RequestHead()
     authority = _read_request_line(head, lines[0])
     if len(lines) > field_limit + 1:
@@ -177,56 +177,31 @@ def read_request_head(section: bytes, field_limit: int) -> RequestHead:
     del lines[0]
     forwarded: list[bytes] = []
     special: dict[int, bytes] = {}
-    head.forwarded, head.special = forwarded, special
-    if not has_regular_spaces(section) or not _read_plain_fields(lines, forwarded, special):
-        _read_fields(lines, forwarded, special)
+    try:
+        for line in lines:
+            kind, text = _LINES[line]
+            if not kind:
+                forwarded.append(text)
+            elif kind not in special:
+                special[kind] = text
+            else:
+                special[kind] = _combine(kind, special[kind], text)
+    except ValueError:
+        detail = (
+            "A field line is no `name: value`: the name is empty or no token, or a CR, LF or control byte is in it."
+        )
+        raise malformed(detail) from None
+    head.forwarded = forwarded
+    head.special = special
     _read_special(head, special, authority)
     return head
 
 
-def _read_plain_fields(lines: list[bytes], forwarded: list[bytes], special: dict[int, bytes]) -> bool:
-    """Read lines that are all `name: value`, each name once; False when one of them needs the thorough reader.
-
-    A line like that needs no rewriting: written anew from its parts it would be the same bytes.
-    """
-    try:
-        for line in lines:
-            name, _, value = line.partition(b": ")
-            kind = _FIELDS[name]
-            if not kind:
-                forwarded.append(line)
-            elif kind < OVERRIDE and kind not in special:
-                special[kind] = value
-            else:
-                return False
-    except ValueError:
-        return False
-    return True
-
-
-def _read_fields(lines: list[bytes], forwarded: list[bytes], special: dict[int, bytes]) -> None:
-    """Read every legal field line, and name what is wrong with the others."""
-    forwarded.clear()
-    special.clear()
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        value = value.strip(b" \t")
-        try:
-            kind = _FIELDS[name]
-            if not colon:
-                raise ValueError(name)
-        except ValueError:
-            raise malformed("A field line is no `name: value`: the name is empty, no token, or folded.") from None
-        if not kind:
-            forwarded.append(b"%b: %b" % (name, value))
-        elif kind == OVERRIDE:
-            special[kind] = special.get(kind, b"") + b"%b: %b\r\n" % (name, value)
-        elif kind not in special:
-            special[kind] = value
-        elif kind in _ONCE:
-            raise malformed(f"The request has more than one {_ONCE[kind]} field.")
-        else:
-            special[kind] += b", " + value
+def _combine(kind: int, first: bytes, second: bytes) -> bytes:
+    """Join repeated fields into one list, where a list is what they are."""
+    if kind in _ONCE:
+        raise malformed(f"The request has more than one {_ONCE[kind]} field.")
+    return first + (b"\r\n" if kind == OVERRIDE else b", ") + second
 
 
 def _read_request_line(head: RequestHead, line: bytes) -> bytes | None:

@@ -8,9 +8,9 @@ import re
 from typing import Final
 
 from gateway.proxy.body import BodyReader, ChunkedBody, ConnectionBody, LengthBody
-from gateway.proxy.grammar import FieldNames, decimal, has_clean_lines, has_regular_spaces, list_tokens
+from gateway.proxy.grammar import FieldLines, decimal, list_tokens
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([^\r\n]*))?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"timeout=([0-9]{1,6})", re.IGNORECASE)
 
 SWITCHING_PROTOCOLS: Final = 101
@@ -28,7 +28,7 @@ UPGRADE: Final = 6
 LOCATION: Final = 7
 DATE: Final = 8
 
-_FIELDS: Final = FieldNames(
+_LINES: Final = FieldLines(
     {
         **dict.fromkeys(
             # Hop-by-hop, trailers' announcement, and X-Request-ID, of which the gateway sends its own.
@@ -43,19 +43,28 @@ _FIELDS: Final = FieldNames(
         b"location": LOCATION,
         b"date": DATE,
     },
-    DROPPED,
+    dropped=DROPPED,
 )
 _ONCE: Final = {CONTENT_LENGTH: "Content-Length", TRANSFER_ENCODING: "Transfer-Encoding", LOCATION: "Location"}
 
 
-class MalformedResponse(Exception):  # noqa: N818  the name says what the upstream sent
+class MalformedResponse(Exception):
     """The bytes are no response; the connection that they came on is of no more use."""
 
 
 class ResponseHead:
     """One judged response head."""
 
-    __slots__ = ("chunked", "forwarded", "keep_alive", "keep_alive_seconds", "length", "special", "status", "status_line")
+    __slots__ = (
+        "chunked",
+        "forwarded",
+        "keep_alive",
+        "keep_alive_seconds",
+        "length",
+        "special",
+        "status",
+        "status_line",
+    )
 
     chunked: bool
     """The body that follows is chunked."""
@@ -84,18 +93,27 @@ class ResponseHead:
 
 def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     """Read one head without its last empty line; raises MalformedResponse. `method` is the request's."""
+    # A CR or LF that is no part of a CRLF stays in its line, where nothing that judges lines accepts it.
     lines = section.split(b"\r\n")
-    if not has_clean_lines(section, len(lines) - 1):
-        message = "the response head has a bare CR or LF, a NUL or another control byte"
-        raise MalformedResponse(message)
     head = ResponseHead()
     head.status, head.status_line, head.keep_alive = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
     del lines[0]
     forwarded: list[bytes] = []
     special: dict[int, bytes] = {}
-    head.forwarded, head.special = forwarded, special
-    if not has_regular_spaces(section) or not _read_plain_fields(lines, forwarded, special):
-        _read_fields(lines, forwarded, special)
+    try:
+        for line in lines:
+            kind, text = _LINES[line]
+            if not kind:
+                forwarded.append(text)
+            elif kind not in special:
+                special[kind] = text
+            else:
+                special[kind] = _combine(kind, special[kind], text)
+    except ValueError:
+        message = "a field line of the response is no `name: value`, or has a bare CR, LF or control byte in it"
+        raise MalformedResponse(message) from None
+    head.forwarded = forwarded
+    head.special = special
     head.keep_alive_seconds = -1
     connection = special.get(CONNECTION)
     if connection is not None:
@@ -123,46 +141,11 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
     return judged
 
 
-def _read_plain_fields(lines: list[bytes], forwarded: list[bytes], special: dict[int, bytes]) -> bool:
-    """Read lines that are all `name: value`, each name once; see `request_head`."""
-    try:
-        for line in lines:
-            name, _, value = line.partition(b": ")
-            kind = _FIELDS[name]
-            if not kind:
-                forwarded.append(line)
-            elif kind not in special:
-                special[kind] = value
-            else:
-                return False
-    except ValueError:
-        return False
-    return True
-
-
-def _read_fields(lines: list[bytes], forwarded: list[bytes], special: dict[int, bytes]) -> None:
-    """Read every legal field line; raises MalformedResponse."""
-    forwarded.clear()
-    special.clear()
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        value = value.strip(b" \t")
-        try:
-            kind = _FIELDS[name]
-            if not colon:
-                raise ValueError(name)
-        except ValueError:
-            message = "a field line of the response is no `name: value`"
-            raise MalformedResponse(message) from None
-        if not kind:
-            forwarded.append(b"%b: %b" % (name, value))
-        elif kind not in special:
-            special[kind] = value
-        elif kind in _ONCE:
-            message = f"the response has more than one {_ONCE[kind]} field"
-            raise MalformedResponse(message)
-        else:
-            special[kind] += b", " + value
+def _combine(kind: int, first: bytes, second: bytes) -> bytes:
+    if kind in _ONCE:
+        message = f"the response has more than one {_ONCE[kind]} field"
+        raise MalformedResponse(message)
+    return first + b", " + second
 
 
 def _read_connection(head: ResponseHead, value: bytes) -> None:

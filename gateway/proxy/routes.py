@@ -23,6 +23,8 @@ class Route:
     """One route, made ready for the hot path."""
 
     settings: RouteSettings
+    methods: frozenset[bytes]
+    """Empty: every method."""
     policies: tuple[Policy, ...]
     pool: UpstreamPool
     optional: bool
@@ -47,6 +49,7 @@ def route(settings: RouteSettings, policies: tuple[Policy, ...], pool: UpstreamP
     prefix = settings.path.rstrip("/").encode() if settings.strip_prefix else b""
     return Route(
         settings=settings,
+        methods=frozenset(method.encode() for method in settings.methods),
         policies=policies,
         pool=pool,
         optional=settings.auth == "optional",
@@ -116,17 +119,18 @@ class RouteTable:
     def match(self, host: bytes, method: bytes, path: bytes) -> Route | Refusal:
         """The route of a request; `host` is lower-case and may have a port."""
         if self._by_host or self._by_suffix:
-            found = self._find_by_host(host.partition(b":")[0] if host[:1] != b"[" else host.partition(b"]")[0] + b"]", path)
+            found = self._find_by_host(
+                host.partition(b":")[0] if host[:1] != b"[" else host.partition(b"]")[0] + b"]", path
+            )
         else:
             found = self._any_host.find(path)
         if found is None:
             return NO_ROUTE
         fallback = None
         for each in found:
-            methods = each.settings.methods
-            if not methods:
+            if not each.methods:
                 fallback = each
-            elif method.decode() in methods:
+            elif method in each.methods:
                 return each
         return fallback or _method_not_allowed(found)
 
@@ -143,6 +147,6 @@ class RouteTable:
 
 
 def _method_not_allowed(routes: list[Route]) -> Refusal:
-    allowed = ", ".join(sorted({method for each in routes for method in each.settings.methods}))
+    allowed = ", ".join(sorted({method.decode() for each in routes for method in each.methods}))
     detail = f"This path is served for {allowed} alone."
     return Refusal(405, "method_not_allowed", detail, (("Allow", allowed),))

@@ -20,7 +20,6 @@ _ILLEGAL: Final = re.compile(rb"[^!-\"$-~]")
 _SLASHES: Final = re.compile(rb"/{2,}")
 
 
-
 # What a path may have that only some routes accept, as bits.
 ENCODED_SLASH: Final = 1
 SEMICOLON: Final = 2
@@ -70,7 +69,7 @@ def _split_absolute(text: bytes) -> tuple[bytes, bytes]:
 
 
 def normalise(path: bytes) -> tuple[bytes, int]:
-    """The path as routes and upstreams see it, and what in it only some routes accept; ValueError says what is wrong."""
+    """The path as routes and upstreams see it, and its traits; raises ValueError whose text says what is wrong."""
     traits = 0
     if b"\\" in path:
         message = "the path has a backslash"

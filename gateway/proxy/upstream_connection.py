@@ -25,7 +25,19 @@ _WRITE_BUFFER_BYTES: Final = 65_536
 class UpstreamConnection(asyncio.Protocol):
     """See the module. `exchange` is None while idle."""
 
-    __slots__ = ("_body", "_buffer", "_response", "_tunnel", "closing", "deadline", "exchange", "leased", "reused", "target", "transport")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_response",
+        "_tunnel",
+        "closing",
+        "deadline",
+        "exchange",
+        "leased",
+        "reused",
+        "target",
+        "transport",
+    )
 
     transport: asyncio.Transport
 
@@ -112,6 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._tunnel and self.exchange is not None:
             self.exchange.upstream_half_closed()
             return True
+        if self.exchange is None:
+            self.discard()  # at once: the next request must not meet a connection that is closing
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

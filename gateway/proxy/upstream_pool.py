@@ -22,7 +22,7 @@ _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
 
 
-class UpstreamUnreachable(Exception):  # noqa: N818  says what the upstream is
+class UpstreamUnreachable(Exception):
     """No connection to the target could be opened; `str()` is for our own log."""
 
 
@@ -36,7 +36,6 @@ class Target:
         "_idle_timeout",
         "_max_idle",
         "_settings",
-        "tls",
         "authority",
         "connections",
         "healthy",
@@ -46,6 +45,7 @@ class Target:
         "in_flight",
         "origins",
         "port",
+        "tls",
     )
 
     def __init__(

@@ -31,7 +31,7 @@ def upstream_head(exchange: "Exchange", host_field: bytes) -> bytes:
     elif CONTENT_LENGTH in head.special:
         lines.append(b"Content-Length: 0")
     if entry is not None:
-        lines.append(entry.identity)
+        lines += (entry.owner_fields, entry.key_field)
     elif route.optional:
         lines.append(ANONYMOUS_FIELDS)
     lines += (exchange.client.forwarding_fields(head), exchange.request_id_field, b"", b"")
@@ -54,7 +54,7 @@ def _add_rare(lines: list[bytes], head: RequestHead, exchange: "Exchange") -> No
     if head.authorization is not None and (exchange.passes_authorization or route.forward_credential):
         lines.append(b"Authorization: " + head.authorization)
     if OVERRIDE in head.special and route.allow_method_override:
-        lines.append(head.special[OVERRIDE][:-2])
+        lines.append(head.special[OVERRIDE])
     if head.expects_continue:
         lines.append(b"Expect: 100-continue")
     if head.wants_websocket:

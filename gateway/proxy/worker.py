@@ -5,6 +5,7 @@ at together four times a second: a `call_later` per request costs more than the 
 """
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from collections.abc import Iterable, Iterator
@@ -50,6 +51,8 @@ class Worker:
         self.in_flight = 0
         self.draining = False
         self.date_field = b""
+        self._deserted = asyncio.Event()
+        """Set when the last connection has ended."""
         self._request_ids = _request_id_fields()
         self._set_date()
 
@@ -63,6 +66,12 @@ class Worker:
 
     def _set_date(self) -> None:
         self.date_field = b"Date: " + formatdate(usegmt=True).encode()
+
+    def left(self, client: ClientConnection) -> None:
+        """A connection has ended."""
+        self.connections.discard(client)
+        if self.draining and not self.connections:
+            self._deserted.set()
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -94,19 +103,20 @@ class Worker:
             if exchange.phase != OVER:
                 exchange.readmit()
 
-    # --- the end: what aiohttp's runner calls, in this order ------------------------------------------------------------
+    # --- the end: what aiohttp's runner calls, in this order ----------------------------------------------------------
 
     def pre_shutdown(self) -> None:
         """The listeners are closed: answer what is here, take nothing new."""
         self.draining = True
+        self._deserted.clear()
         for client in list(self.connections):
             client.drain()
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's signature
         """Wait for the connections to end, then end the rest."""
-        end = self.clock() + (timeout or 0)
-        while self.connections and self.clock() < end:
-            await asyncio.sleep(0.02)
+        if self.connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._deserted.wait(), timeout)
         for client in list(self.connections):
             client.abort()
         for pool in self.pools:
