@@ -9,7 +9,7 @@ Invariants:
 - `_over` runs exactly once, whatever ends the exchange; there the upstream connection and all counts are given back.
 
 A hit in the key cache and an idle upstream connection make the whole way synchronous; a task exists only for what
-really waits. Turned down: a coroutine per request, which costs more than the work (measured in `docs/decisions.md`).
+really waits. Turned down: a coroutine per request, which costs more than the work (see `docs/decisions.md`).
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _CONTINUE: Final = 100
 _SERVER_ERROR: Final = 500
 
 
-# The phases. Plain numbers: an Enum member hashes in Python, and four moves per request would cost 3 µs (measured).
+# The phases. Plain numbers: an Enum member hashes in Python, and a request makes four moves.
 ADMIT: Final = 0
 """Judged by the policies; nothing has left the gateway."""
 LEASE: Final = 1

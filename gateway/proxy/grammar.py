@@ -1,8 +1,7 @@
 """Lexical rules that requests and responses share (RFC 9110 section 5, RFC 9112 section 2).
 
 Invariant: every check here is a whole-string check that runs in C (`bytes.translate`, a compiled expression); nothing
-loops over bytes in Python. Turned down: llhttp's per-field callbacks, which cost as much as this (see
-`docs/decisions.md`) and leave duplicates, bare line endings and nominated fields to be judged a second time.
+loops over bytes in Python. Turned down: llhttp, see `docs/decisions.md`.
 """
 
 import re
@@ -59,7 +58,7 @@ class FieldLines(dict[bytes, tuple[int, bytes]]):
 
     The answer is its kind and, for a special kind, its value; for kind 0, an ordinary field that travels on, the line
     written anew as `name: value`. Clients and upstreams send nearly the same lines again and again, so a head of known
-    lines costs a hash and a comparison per line, and is judged no less strictly (measured: a fifth of a request).
+    lines costs a hash and a comparison per line, and is judged no less strictly.
 
     Names are folded before they are looked up: in case, and `_` to `-`, which WSGI and CGI servers cannot tell apart.
     A special name spelt with `_` is `dropped`: it must neither steer the gateway nor reach an upstream that reads it as

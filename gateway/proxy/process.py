@@ -4,7 +4,6 @@ Started by the supervisor as `python -m gateway.proxy.process FD`, where FD is i
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import socket
@@ -61,12 +60,25 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     follower.start()
     worker = _worker(settings, cache, loop)
     cache.on_dead = worker.key_died
-    tasks = [
-        loop.create_task(task)
-        for task in (follower.run(), worker.keep_time(), *(check_health(pool) for pool in worker.pools))
-    ]
+    # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
+    # changes must not go on.
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(task)
+            for task in (follower.run(), worker.keep_time(), *(check_health(pool) for pool in worker.pools))
+        ]
+        await _serve_until(drained, worker, channel, order)
+        for task in tasks:
+            task.cancel()
+    lookup.close()
+    reader.close()
+    channel.close()
+
+
+async def _serve_until(drained: asyncio.Event, worker: Worker, channel: SupervisorChannel, order: StartOrder) -> None:
+    """Accept and serve until told to drain, then until the last connection has ended or its time is over."""
     # The runner wants aiohttp's own Server; what it does with it is to call it for a protocol, and to shut it down.
-    runner = web.ServerRunner(worker, shutdown_timeout=settings.server.drain_timeout_seconds)  # type: ignore[arg-type]
+    runner = web.ServerRunner(worker, shutdown_timeout=worker.settings.drain_timeout_seconds)  # type: ignore[arg-type]
     await runner.setup()
     await _listen(runner, order)
     # What was made until now lives as long as the process: the collector need not look at it again.
@@ -77,13 +89,6 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     channel.report("ready")
     await drained.wait()
     await runner.cleanup()
-    for task in tasks:
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks)
-    lookup.close()
-    reader.close()
-    channel.close()
 
 
 def _key_cache(settings: Settings, lookup: DirectLookup, loop: asyncio.AbstractEventLoop) -> KeyCache:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
+from gateway.errors import ConfigProblem, ConfigurationError
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.settings.addresses import parse_target
 from gateway.settings.model import UpstreamSettings
@@ -188,7 +189,13 @@ class UpstreamPool:
 
 
 def _tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.tls.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=settings.tls.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = f"{settings.tls.ca_file}: {error.strerror or error}"
+        raise ConfigurationError(
+            [ConfigProblem("settings", f"upstreams.{settings.name}.tls.ca_file", reason)]
+        ) from error
     if not settings.tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -128,7 +128,7 @@ class Worker:
 def _request_id_fields() -> Iterator[bytes]:
     """Ids that are unique over workers and restarts: 64 random bits of this process, and a count in hexadecimal.
 
-    The last three digits come from a table: writing a number out costs more than all else about an id (measured).
+    The last three digits come from a table: writing a number out costs more than all else about an id.
     """
     run = secrets.token_hex(8)
     endings = [b"%03x" % number for number in range(4096)]
