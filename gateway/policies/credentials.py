@@ -29,34 +29,29 @@ class Credentials:
     def check(self, exchange: PolicySubject) -> Refusal | None:
         """Refuses only two different keys in one request."""
         head = exchange.head
-        secret = head.api_key
+        secret = head.api_key or None
         if head.authorization is None:
-            exchange.secret = secret or None
+            exchange.secret = secret
             return None
-        token = self.token(head.authorization)
-        if not secret:
-            exchange.secret = token
-            exchange.passes_authorization = token is None
-            return None
-        exchange.secret = secret
-        if token == secret:
-            return None
-        if self.is_ours(token):
+        token = self._token(head.authorization)
+        exchange.secret = secret or token
+        ours = token is not None and secret is None
+        exchange.passes_authorization = not ours and token != secret and not self.holds_our_key(head.authorization)
+        if secret is not None and token != secret and not exchange.passes_authorization:
             return _CONFLICT
-        exchange.passes_authorization = True
         return None
 
-    def is_ours(self, token: bytes | None) -> bool:
-        """Whether a token has the form of this gateway's keys."""
-        return token is not None and len(token) <= MAX_SECRET_BYTES and form(token, self._prefix) is not Form.FOREIGN
+    def holds_our_key(self, value: bytes) -> bool:
+        """Whether an Authorization value has something in it with the form of this gateway's keys, however put."""
+        return any(
+            len(part) <= MAX_SECRET_BYTES and form(part, self._prefix) is not Form.FOREIGN for part in value.split()
+        )
 
-    def token(self, value: bytes) -> bytes | None:
+    def _token(self, value: bytes) -> bytes | None:
         """The key in an Authorization value: after `Bearer` in any case, or the whole value where that is allowed."""
         if value[:7].lower() == b"bearer ":
             return value[7:].strip()
-        if self._bare and b" " not in value:
-            return value
-        return None
+        return value if self._bare and len(value.split()) == 1 else None
 
 
 class StrippedCredentials:
@@ -71,4 +66,4 @@ class StrippedCredentials:
         """Never refuses; keeps an Authorization field that is no key of ours."""
         authorization = exchange.head.authorization
         if authorization is not None:
-            exchange.passes_authorization = not self._finder.is_ours(self._finder.token(authorization))
+            exchange.passes_authorization = not self._finder.holds_our_key(authorization)

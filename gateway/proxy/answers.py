@@ -27,6 +27,7 @@ URI_TOO_LONG: Final = Refusal(414, "uri_too_long", "The request line is longer t
 HEAD_TOO_LARGE: Final = Refusal(
     431, "header_section_too_large", "The header section is larger than this gateway accepts."
 )
+EMPTY_LINES: Final = Refusal(400, "malformed_request", "Empty lines stand where a request should.")
 AMBIGUOUS_TARGET: Final = Refusal(
     400,
     "ambiguous_target",

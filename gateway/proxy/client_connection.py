@@ -30,6 +30,8 @@ _LINGER_SECONDS: Final = 5.0
 _DRAIN_IDLE_SECONDS: Final = 1.0
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
+_KEEPING: Final = frozenset({401, 403, 404, 405, 500, 502, 503, 504})
+"""Answers after which the connection goes on; the others say that the client and we may not mean the same bytes."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset, which no reader takes for the proper end of a body."""
 
@@ -53,6 +55,7 @@ class ClientConnection(asyncio.Protocol):
         "_held",
         "_linger_left",
         "_peer",
+        "_skipped_line",
         "_trusted",
         "deadline",
         "exchange",
@@ -77,6 +80,7 @@ class ClientConnection(asyncio.Protocol):
         self._held = False
         """The upstream is the slow one: nothing is read, and the client need not hurry."""
         self._linger_left = 0
+        self._skipped_line = False
         self._trusted = False
         self._peer = b""
         self._forwarding = (b"", b"")
@@ -158,6 +162,8 @@ class ClientConnection(asyncio.Protocol):
                 self.exchange.abort()
             else:
                 self.exchange.refuse(answers.CLIENT_TIMEOUT)
+        elif self.state == CLOSED:
+            self.abort()
         else:
             self.close()
 
@@ -168,11 +174,15 @@ class ClientConnection(asyncio.Protocol):
         worker = self.worker
         while self.pending and self.state == HEAD:
             data = self.pending
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or data[:2] == b"\r\n":
-                if not self._head_is_incomplete(data, end):
+            if data[:2] == b"\r\n":
+                if not self._skip_empty_line(data):
                     return
                 continue
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                if not self._head_is_too_large(data):
+                    self._await_head()
+                return
             if end > worker.head_limit and self._head_is_too_large(data):
                 return
             try:
@@ -183,36 +193,33 @@ class ClientConnection(asyncio.Protocol):
             self.pending = data[end + 4 :]
             self.state = EXCHANGE
             self.deadline = inf
+            self._skipped_line = False
             worker.in_flight += 1
             worker.now = now = worker.clock()
             self.exchange = exchange = Exchange(self, head, now)
             exchange.begin()
 
-    def _head_is_incomplete(self, data: bytes, end: int) -> bool:
-        """Skip one empty line before a request (RFC 9112 section 2.2), or wait for more; whether to read again now."""
-        if data[:2] == b"\r\n":
-            if data[2:4] == b"\r\n":
-                self._refuse_connection(Refusal(400, "malformed_request", "Empty lines stand where a request should."))
-                return False
-            self.pending = data[2:]
-            return True
-        if end < 0 and not self._head_is_too_large(data):
-            self._await_head()
-        return False
+    def _skip_empty_line(self, data: bytes) -> bool:
+        """One empty line before a request is overlooked (RFC 9112 section 2.2), a second one refused."""
+        if self._skipped_line:
+            self._refuse_connection(answers.EMPTY_LINES)
+            return False
+        self._skipped_line = True
+        self.pending = data[2:]
+        return True
 
     def _head_is_too_large(self, data: bytes) -> bool:
+        """Judge a head by its sizes, the same whether it has arrived whole or in part."""
         settings = self.worker.settings
-        line_end = data.find(b"\r\n")
-        if line_end > settings.request_line_limit_bytes or (
-            line_end < 0 and len(data) > settings.request_line_limit_bytes + 2
-        ):
+        line = data.find(b"\r\n")
+        if (len(data) - 1 if line < 0 else line) > settings.request_line_limit_bytes:  # less one: it may be a CR
             self._refuse_connection(answers.URI_TOO_LONG)
             return True
-        if len(data) - line_end > settings.header_section_limit_bytes and line_end >= 0:
-            section_end = data.find(b"\r\n\r\n")
-            if section_end < 0 or section_end - line_end > settings.header_section_limit_bytes:
-                self._refuse_connection(answers.HEAD_TOO_LARGE)
-                return True
+        end = data.find(b"\r\n\r\n")
+        section = (len(data) - 3 if end < 0 else end) - line  # less three: they may be the beginning of its end
+        if line >= 0 and section > settings.header_section_limit_bytes:
+            self._refuse_connection(answers.HEAD_TOO_LARGE)
+            return True
         return False
 
     def _await_head(self) -> None:
@@ -291,12 +298,12 @@ class ClientConnection(asyncio.Protocol):
         """Answer the request in progress in the gateway's own name."""
         self.exchange = None
         skipped = self._skip_body(head)
-        close = not (skipped and head.keep_alive) or self.worker.draining
-        self._write_answer(refusal, request_id_field, close=close, head_only=head.method == b"HEAD")
-        if close:
-            self._linger()
-        else:
+        kept = skipped and head.keep_alive and refusal.status in _KEEPING and not self.worker.draining
+        self._write_answer(refusal, request_id_field, close=not kept, head_only=head.method == b"HEAD")
+        if kept:
             self._next_request()
+        else:
+            self._linger()
 
     def _skip_body(self, head: RequestHead) -> bool:
         """Take the request's body out of what has arrived; False when it has not arrived whole."""
@@ -332,13 +339,15 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close when what was written is out."""
+        """Close when what was written is out; a client that does not read it has its time, too."""
         self.state = CLOSED
+        self.deadline = self.worker.clock() + self.worker.settings.client_body_timeout_seconds
         self.transport.close()
 
     def abort(self) -> None:
         """Close with a reset."""
         self.state = CLOSED
+        self.deadline = inf
         self.exchange = None
         raw = self.transport.get_extra_info("socket")
         if raw is not None:

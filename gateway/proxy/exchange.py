@@ -191,12 +191,11 @@ class Exchange:
                 connection = await target.connect()
             except UpstreamUnreachable as error:
                 _LOG.warning("upstream %s: %s", self.route.pool.settings.name, error)
+                self._tried = (self._tried or set()) | {target}
+                target = self.route.pool.pick(self._tried)
             else:
-                if not connection.closing:  # the peer may have changed its mind already
-                    self._send(connection)
-                    return
-            self._tried = (self._tried or set()) | {target}
-            target = self.route.pool.pick(self._tried)
+                self._send(connection)
+                return
         self.refuse(answers.BAD_GATEWAY)
 
     # --- send -------------------------------------------------------------------------------------------------------

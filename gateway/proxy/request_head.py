@@ -318,6 +318,8 @@ def _read_connection(head: RequestHead, special: dict[int, bytes], value: bytes)
     nominated = {option for option in options if option not in {b"close", b"keep-alive", b"upgrade"}}
     if nominated:
         head.forwarded = [line for line in head.forwarded if line.partition(b":")[0].lower() not in nominated]
+        if b"via" in nominated:
+            special.pop(VIA, None)
     head.wants_websocket = (
         b"upgrade" in options
         and special.get(UPGRADE, b"").lower() == b"websocket"

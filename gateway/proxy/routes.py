@@ -83,7 +83,7 @@ class _Paths:
 
     def find(self, path: bytes) -> list[Route] | None:
         """The routes of the longest matching prefix."""
-        if self.depth == 0:
+        if self.depth == 0 or path == b"*":  # OPTIONS * is about the whole server: the route of its root
             return self.exact_case.get(b"") or self.any_case.get(b"")
         # One segment more than the deepest prefix, so that joining all but the last gives every possible prefix.
         segments = path.split(b"/", self.depth + 1)

@@ -80,24 +80,23 @@ def normalise(path: bytes) -> tuple[bytes, int]:
             traits |= ENCODED_SLASH
     if b"//" in path:
         path = _SLASHES.sub(b"/", path)
-    if b"/." in path:
-        segments = path.split(b"/")
-        # `..;x` counts: servlet containers cut a segment at its semicolon before they resolve dots.
-        if any(segment.partition(b";")[0] in {b".", b".."} for segment in segments):
-            message = "the path has a dot segment, plain or encoded"
-            raise ValueError(message)
-    if traits & ENCODED_SLASH:
-        _refuse_hidden_dots(path)
+    if b"/." in path and _has_dot_segment(path):
+        message = "the path has a dot segment, plain or encoded"
+        raise ValueError(message)
+    if traits & ENCODED_SLASH and _has_dot_segment(path.replace(b"%2F", b"/")):
+        message = "the path has a dot segment between encoded slashes"
+        raise ValueError(message)
     if b";" in path:
         traits |= SEMICOLON
     return path, traits
 
 
-def _refuse_hidden_dots(path: bytes) -> None:
-    """A `..` between encoded slashes is a dot segment to whoever decodes them."""
-    if any(segment.partition(b";")[0] in {b".", b".."} for segment in path.replace(b"%2F", b"/").split(b"/")):
-        message = "the path has a dot segment between encoded slashes"
-        raise ValueError(message)
+def _has_dot_segment(path: bytes) -> bool:
+    """Whether someone could read `.` or `..` in it; `..;x` counts, coded or not.
+
+    Servlet containers cut a segment at its semicolon before they resolve dots.
+    """
+    return any(segment.partition(b";")[0] in {b".", b".."} for segment in path.replace(b"%3B", b";").split(b"/"))
 
 
 def _decode_unreserved(code: re.Match[bytes]) -> bytes:

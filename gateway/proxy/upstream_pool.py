@@ -113,6 +113,9 @@ class Target:
             raise UpstreamUnreachable(message) from error
         finally:
             self.in_flight -= 1
+        if connection.closing:
+            message = f"{self.authority}: the connection was closed as soon as it was open"
+            raise UpstreamUnreachable(message)
         self.connections.add(connection)
         connection.leased = True
         self.in_flight += 1
