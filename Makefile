@@ -14,6 +14,10 @@ test-compiled: .venv-compiled/compiled.stamp
 	@PYTHONSAFEPATH=1 KEYGATE_EXPECT_COMPILED=1 .venv-compiled/bin/pytest -n auto \
 		tests/proxy tests/policies tests/cache tests/e2e
 
+test-large: .venv/dev.stamp
+	@.ci/system-packages
+	@.venv/bin/pytest -m large tests/e2e
+
 check: .venv/dev.stamp
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 

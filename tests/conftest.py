@@ -10,11 +10,23 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from gateway.cli.compilation import WITNESS, is_compiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LIST: Final = Path(__file__).parent / "system-packages.txt"
 _SYSTEM_PATH: Final = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+
+
+def pytest_report_header() -> str:
+    return f"data plane: {'compiled' if is_compiled() else 'not compiled'}"
+
+
+def pytest_configure() -> None:
+    """A run that is to test the compiled build ends at once where the checkout would be imported instead."""
+    if os.environ.get("KEYGATE_EXPECT_COMPILED") == "1" and not is_compiled():
+        raise pytest.UsageError(f"{WITNESS} is not compiled: another gateway than the compiled one would be tested")
 
 
 def system_packages() -> dict[str, str]:

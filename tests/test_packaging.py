@@ -6,14 +6,20 @@ import ast
 import os
 import re
 import subprocess
+import sys
+import tarfile
 import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from gateway.cli.compilation import WITNESS
+
 ROOT: Final = Path(__file__).parents[1]
-PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT: Final = PYPROJECT["project"]
+COMPILATION: Final = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
 
 # Distribution → module, where they differ. No module: needed by another one, through a URL scheme or as its speed-up.
 MODULES: Final = {"sqlalchemy[asyncio]": "sqlalchemy"}
@@ -41,6 +47,15 @@ def test_the_image_is_built_in_two_stages_and_only_the_result_is_copied() -> Non
     final = _dockerfile()[[name for name, _ in _dockerfile()].index("FROM", 1) :]
     copied = [arguments for name, arguments in final if name == "COPY"]
     assert copied == ["--from=build /opt/keygate /opt/keygate"]
+
+
+def test_the_image_has_the_compiled_data_plane_and_no_compiler() -> None:
+    stages = [number for number, (name, _) in enumerate(_dockerfile()) if name == "FROM"]
+    build = " ".join(arguments for name, arguments in _dockerfile()[: stages[1]] if name == "RUN")
+    final = " ".join(arguments for name, arguments in _dockerfile()[stages[1] :] if name == "RUN")
+    assert "HATCH_BUILD_HOOKS_ENABLE=1 pip wheel" in build
+    assert "gcc" in build
+    assert "apt-get" not in final
 
 
 def test_the_container_runs_without_rights_and_writes_to_its_volume_alone() -> None:
@@ -82,7 +97,41 @@ def test_every_extra_and_the_script_are_what_the_readme_promises() -> None:
     assert PROJECT["requires-python"] == ">=3.11"
 
 
-@pytest.mark.parametrize("script", ["run", "environment", "system-packages"])
+def _compiled() -> set[str]:
+    """The modules that the compiled wheel has as extension modules."""
+    found = {path.relative_to(ROOT).as_posix() for pattern in COMPILATION["compile"] for path in ROOT.glob(pattern)}
+    return found - set(COMPILATION["interpreted"])
+
+
+def test_a_checkout_needs_no_compiler() -> None:
+    assert COMPILATION["enable-by-default"] is False
+
+
+def test_the_list_of_compiled_modules_names_what_exists() -> None:
+    for pattern in (*COMPILATION["compile"], *COMPILATION["interpreted"]):
+        assert list(ROOT.glob(pattern)), pattern
+    assert f"{WITNESS.replace('.', '/')}.py" in _compiled()
+
+
+@pytest.mark.parametrize("module", sorted(_compiled()))
+def test_nothing_is_compiled_that_only_the_control_side_runs(module: str) -> None:
+    assert module.split("/")[1] in {"cache", "policies", "proxy"}
+
+
+def test_the_checkout_has_no_extension_module_that_would_hide_its_source() -> None:
+    assert not list((ROOT / "gateway").rglob("*.so"))
+
+
+def test_the_source_distribution_has_all_that_the_compiled_wheel_is_built_from(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+    (archive,) = tmp_path.glob("keygate-*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"hatch_build.py", "pyproject.toml", "README.md", "LICENSE", *_compiled()} <= names
+
+
+@pytest.mark.parametrize("script", ["run", "environment", "system-packages", "compiler"])
 def test_scripts_are_executable_and_stop_at_the_first_error(script: str) -> None:
     path = ROOT / ".ci" / script
     assert os.access(path, os.X_OK)
@@ -107,3 +156,18 @@ def test_missing_programs_are_named_with_their_packages_where_they_cannot_be_ins
     packages = [line.split()[1] for line in listed.splitlines() if line and not line.startswith("#")]
     assert done.returncode == 0
     assert done.stderr.strip().endswith("Install: sudo apt-get install " + " ".join(packages))
+
+
+def test_without_a_compiler_it_says_what_to_install(tmp_path: Path) -> None:
+    """On a machine with hardly anything, and no apt-get."""
+    (tmp_path / "id").symlink_to("/usr/bin/id")
+    environ = {name: value for name, value in os.environ.items() if name != "CC"} | {"PATH": str(tmp_path)}
+    done = subprocess.run(
+        ["/usr/bin/bash", str(ROOT / ".ci" / "compiler"), sys.executable],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Install: sudo apt-get install gcc libc6-dev" in done.stderr
