@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
-.PHONY: run test test-compiled check format compiled bench bench-quick clean
+.PHONY: run test test-compiled test-large check format compiled bench bench-quick clean
 
 run: .venv/run.stamp
 	@.venv/bin/gateway demo
@@ -13,6 +13,10 @@ test-compiled: .venv-compiled/compiled.stamp
 	@.ci/system-packages
 	@PYTHONSAFEPATH=1 KEYGATE_EXPECT_COMPILED=1 .venv-compiled/bin/pytest -n auto \
 		tests/proxy tests/policies tests/cache tests/e2e
+
+# The property tests of the wire, with twenty times as many examples as `make test` tries.
+fuzz: .venv/dev.stamp
+	@KEYGATE_FUZZ=20 .venv/bin/pytest -n auto --timeout=0 tests/proxy tests/policies tests/cache tests/changes
 
 test-large: .venv/dev.stamp
 	@.ci/system-packages

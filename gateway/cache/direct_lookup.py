@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Final, Protocol
 
 from gateway.errors import StoreBusy, StoreUnavailable
@@ -16,6 +17,7 @@ from gateway.keys.record import CredentialRecord
 
 PATIENCE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.002
+_WAITING_LIMIT: Final = 256
 
 
 class PointReader(Protocol):
@@ -24,31 +26,43 @@ class PointReader(Protocol):
     def read(self, digest: bytes) -> CredentialRecord | None:
         """The record of a digest; raises StoreBusy, StoreUnavailable."""
 
+    def close(self) -> None:
+        """Let go of the store."""
+
 
 class DirectLookup:
     """A KeySource over a PointReader."""
 
     def __init__(self, reader: PointReader, open_reader: Callable[[], PointReader]) -> None:
-        """`reader` serves the loop; `open_reader` makes another one for the thread, when it is first needed."""
+        """`reader` serves the loop; `open_reader` makes another one for each read in the thread."""
         self._reader = reader
         self._open_reader = open_reader
-        self._patient_reader: PointReader | None = None
+        self._waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="key-lookup")
 
     def read(self, digest: bytes) -> CredentialRecord | Awaitable[CredentialRecord | None] | None:
         """See KeySource."""
         try:
             return self._reader.read(digest)
-        except StoreBusy:
-            return asyncio.get_running_loop().run_in_executor(self._thread, self._read_patiently, digest)
+        except StoreBusy as error:
+            if self._waiting >= _WAITING_LIMIT:
+                raise StoreUnavailable(error.detail, internal="too many lookups wait for the store") from error
+            return self._read_in_thread(digest, time.monotonic() + PATIENCE_SECONDS)
 
-    def _read_patiently(self, digest: bytes) -> CredentialRecord | None:
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+    async def _read_in_thread(self, digest: bytes, give_up_at: float) -> CredentialRecord | None:
+        loop = asyncio.get_running_loop()
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._thread, self._read_patiently, digest, give_up_at)
+        finally:
+            self._waiting -= 1
+
+    def _read_patiently(self, digest: bytes, give_up_at: float) -> CredentialRecord | None:
         while True:
             try:
-                if self._patient_reader is None:
-                    self._patient_reader = self._open_reader()
-                return self._patient_reader.read(digest)
+                # Opened anew each time: this is rare, and a store that was replaced meanwhile must not be missed.
+                with closing(self._open_reader()) as reader:
+                    return reader.read(digest)
             except StoreBusy as error:
                 if time.monotonic() > give_up_at:
                     raise StoreUnavailable(error.detail, internal=error.internal) from error

@@ -1,8 +1,9 @@
 """What one worker remembers of keys: hit, known absent and miss are three answers.
 
 Invariants:
-- An entry is served only while it is younger than `positive_ttl_seconds` and the worker has, within the same time, had
-  proof that it hears of changes (`proven`). The second bound holds whatever is broken: a revoked key dies with it.
+- An entry is served without asking while it is younger than `positive_ttl_seconds`. When the store cannot be asked, it
+  is served until that time (and `max_stale_seconds`) has passed since the worker last had proof that it hears of
+  changes (`proven`). That bound holds whatever is broken: a revoked key dies with it.
 - A change drops the entry and marks it `dead`; whoever still holds it asks again before acting on it.
 - A lookup that was under way when a change came in is thrown away and made again.
 - A store that cannot be asked is a failure (`StoreUnavailable`), never an absent key.
@@ -95,6 +96,12 @@ class Entry:
         self.allowed: tuple[tuple[str, ...], ...] = ()
         """Permission lists of routes that this key was found to satisfy."""
 
+    def concerned_by(self, change: Change) -> bool:
+        """Whether a change may make this entry another one."""
+        if change.subject_kind == "key":
+            return change.subject_id == self.key_id
+        return change.subject_id == (self.owner_id if change.subject_kind == "owner" else self.organization_id)
+
     def __repr__(self) -> str:
         """Name the key."""
         return f"<Entry {self.key_id} {self.state}{' dead' if self.dead else ''}>"
@@ -146,7 +153,8 @@ class KeyCache:
         self._generation = 0
         self._proven_until = 0.0
         self.counts = CacheCounts()
-        self.on_dead: Callable[[Entry], None] = _ignore
+        self.on_change: Callable[[Change | None], None] = _ignore
+        """Told of each change when it counts here already; None: of everything."""
 
     def __len__(self) -> int:
         """How many keys are held (absent ones not counted)."""
@@ -174,29 +182,33 @@ class KeyCache:
         lookup = self._lookups.get(digest)
         if lookup is None:
             self.counts.lookups += 1
+            generation = self._generation
             try:
                 record = self._source.read(digest)
             except StoreUnavailable as error:
                 return self._despite_outage(digest, error)
             if record is None or isinstance(record, CredentialRecord):
                 return self._store(digest, record)
-            lookup = asyncio.ensure_future(self._look_up_later(digest, record))
+            lookup = asyncio.ensure_future(self._look_up_later(digest, record, generation))
             self._lookups[digest] = lookup
             lookup.add_done_callback(lambda _: self._lookups.pop(digest, None))
         # One waiter that is cancelled must not cancel the lookup of the others.
         return asyncio.shield(lookup)
 
-    async def _look_up_later(self, digest: bytes, pending: Awaitable[CredentialRecord | None]) -> Entry | None:
+    async def _look_up_later(
+        self, digest: bytes, pending: Awaitable[CredentialRecord | None], generation: int
+    ) -> Entry | None:
+        """Wait for an answer that no change has overtaken since it was asked for, at `generation`."""
         for _ in range(_LOOKUP_ATTEMPTS):
-            generation = self._generation
             try:
                 record = await pending
+                if generation == self._generation:
+                    return self._store(digest, record)
+                self.counts.lookups_discarded += 1
+                generation = self._generation
+                answer = self._source.read(digest)
             except StoreUnavailable as error:
                 return self._despite_outage(digest, error)
-            if generation == self._generation:
-                return self._store(digest, record)
-            self.counts.lookups_discarded += 1
-            answer = self._source.read(digest)
             if answer is None or isinstance(answer, CredentialRecord):
                 return self._store(digest, answer)
             pending = answer
@@ -225,21 +237,20 @@ class KeyCache:
         self._digests_by_key[entry.key_id] = (*self._digests_by_key.get(entry.key_id, ()), digest)
         self._candidates.append(digest)
         if len(self._entries) > self._max_entries:
-            self._evict()
+            self._evict(digest)
         elif len(self._candidates) > 2 * self._max_entries:
             self._candidates = deque(self._entries)
         return entry
 
-    def _evict(self) -> None:
-        """Drop the oldest entry that was not used since it was last considered."""
+    def _evict(self, newest: bytes) -> None:
+        """Drop the oldest entry that was not used since it was last considered, and is not the one just asked for."""
         while True:
             digest = self._candidates.popleft()
             entry = self._entries.get(digest)
             if entry is None:
                 continue
-            if not entry.recently_used:
-                del self._entries[digest]
-                self._forget_digest(digest, entry)
+            if not entry.recently_used and digest != newest:
+                self._drop(digest)  # dead: a change could no longer find it, so whoever still holds it has to ask
                 self.counts.evictions += 1
                 return
             entry.recently_used = False
@@ -259,31 +270,25 @@ class KeyCache:
         self._absent.clear()
         if change.subject_kind == "key":
             digests = list(self._digests_by_key.get(change.subject_id, ()))
-        elif change.subject_kind == "owner":
-            digests = [d for d, e in self._entries.items() if e.owner_id == change.subject_id]
         else:
-            digests = [d for d, e in self._entries.items() if e.organization_id == change.subject_id]
-        self._bury([entry for digest in digests if (entry := self._drop(digest)) is not None])
+            digests = [digest for digest, entry in self._entries.items() if entry.concerned_by(change)]
+        for digest in digests:
+            self._drop(digest)
+        self.on_change(change)
 
     def forget_everything(self) -> None:
         """Nothing held can be trusted (a gap in the log, a restored store): start from the store again."""
         self._generation += 1
         self._absent.clear()
-        self._bury([entry for digest in list(self._entries) if (entry := self._drop(digest)) is not None])
+        for digest in list(self._entries):
+            self._drop(digest)
+        self.on_change(None)
 
-    def _bury(self, entries: list[Entry]) -> None:
-        """Tell of dead entries only when all are gone: whoever is told may ask for others at once."""
-        for entry in entries:
-            self.on_dead(entry)
-
-    def _drop(self, digest: bytes) -> Entry | None:
+    def _drop(self, digest: bytes) -> None:
         entry = self._entries.pop(digest, None)
-        if entry is not None:
-            entry.dead = True
-            self._forget_digest(digest, entry)
-        return entry
-
-    def _forget_digest(self, digest: bytes, entry: Entry) -> None:
+        if entry is None:
+            return
+        entry.dead = True
         rest = tuple(each for each in self._digests_by_key[entry.key_id] if each != digest)
         if rest:
             self._digests_by_key[entry.key_id] = rest
@@ -291,5 +296,5 @@ class KeyCache:
             del self._digests_by_key[entry.key_id]
 
 
-def _ignore(_entry: Entry) -> None:
+def _ignore(_change: Change | None) -> None:
     """Nobody listens yet."""

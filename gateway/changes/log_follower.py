@@ -99,17 +99,25 @@ class LogFollower:
         self._sink.proven(now)
 
     def _catch_up(self) -> None:
-        epoch = self._log.epoch()
-        if epoch != self._epoch or self._log.head() < self.applied:
+        epoch, head = self._log.epoch(), self._log.head()
+        if epoch != self._epoch or head < self.applied:
             _LOG.warning("the store was restored or replaced; every cached key is looked up again")
-            self._epoch = epoch
-            self.applied = self._log.head()
-            self._sink.forget_everything()
+            self._start_over(epoch, head)
             return
-        while changes := self._log.changes_after(self.applied, _BATCH):
-            for change in changes:
-                if change.seq != self.applied + 1:
-                    _LOG.warning("the change log has a gap after %d; every cached key is looked up again", self.applied)
-                    self._sink.forget_everything()
-                self._sink.apply(change)
-                self.applied = change.seq
+        changes = self._log.changes_after(self.applied, _BATCH)
+        if len(changes) == _BATCH:
+            # More than can be applied one by one without holding up requests.
+            self._start_over(epoch, head)
+            return
+        for change in changes:
+            if change.seq != self.applied + 1:
+                _LOG.warning("the change log has a gap after %d; every cached key is looked up again", self.applied)
+                self._start_over(epoch, head)
+                return
+            self._sink.apply(change)
+            self.applied = change.seq
+
+    def _start_over(self, epoch: str, head: int) -> None:
+        """Forget what is held, and only then count as current: what was committed up to `head` is in no answer yet."""
+        self._sink.forget_everything()
+        self._epoch, self.applied = epoch, head

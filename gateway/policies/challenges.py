@@ -11,7 +11,7 @@ from gateway.policies.refusal import Refusal
 class Challenges:
     """Every 401, and the 403 of a missing permission."""
 
-    __slots__ = ("_generic", "_invalid_fields", "_realm", "malformed", "missing", "unknown")
+    __slots__ = ("_expired", "_generic", "_inactive", "_invalid_fields", "_realm", "malformed", "missing", "unknown")
 
     def __init__(self, realm: str, *, generic: bool) -> None:
         self._generic = generic
@@ -32,15 +32,17 @@ class Challenges:
             "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway.",
         )
 
+        self._inactive = {
+            Status.REVOKED: self._invalid("revoked_api_key", "The API key has been revoked; use another one."),
+            Status.DISABLED: self._invalid(
+                "disabled_api_key", "The API key is disabled; an administrator can enable it again."
+            ),
+        }
+        self._expired = self._invalid("expired_api_key", "The API key has expired; use a newer one.")
+
     def inactive(self, state: Status) -> Refusal:
         """Why a known key may not be used now; one that was active when it was looked up has expired since."""
-        if self._generic:
-            return self.unknown
-        if state is Status.REVOKED:
-            return self._invalid("revoked_api_key", "The API key has been revoked; use another one.")
-        if state is Status.DISABLED:
-            return self._invalid("disabled_api_key", "The API key is disabled; an administrator can enable it again.")
-        return self._invalid("expired_api_key", "The API key has expired; use a newer one.")
+        return self.unknown if self._generic else self._inactive.get(state, self._expired)
 
     def insufficient(self, permissions: tuple[str, ...]) -> Refusal:
         """The key is good and may not do this."""

@@ -35,11 +35,11 @@ class Credentials:
             return None
         token = self._token(head.authorization)
         exchange.secret = secret or token
-        ours = token is not None and secret is None
-        exchange.passes_authorization = not ours and token != secret and not self.holds_our_key(head.authorization)
-        if secret is not None and token != secret and not exchange.passes_authorization:
-            return _CONFLICT
-        return None
+        if token is not None and exchange.secret == token:
+            return None
+        exchange.passes_authorization = not self.holds_our_key(head.authorization)
+        # What looks like a key of ours and is not the one presented stays here; beside another key it is a conflict.
+        return None if exchange.passes_authorization or secret is None else _CONFLICT
 
     def holds_our_key(self, value: bytes) -> bool:
         """Whether an Authorization value has something in it with the form of this gateway's keys, however put."""

@@ -37,13 +37,16 @@ BODY_TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is larger than 
 MALFORMED_BODY: Final = Refusal(400, "malformed_body", "The chunked framing of the body is broken.")
 
 
-def answer(refusal: Refusal, request_id_field: bytes, *, close: bool, head_only: bool, date: bytes) -> bytes:
-    """The whole response. `head_only` leaves the body out, as an answer to HEAD must (RFC 9110 section 9.3.2)."""
+def answer(refusal: Refusal, request_id_field: bytes, connection: bytes, *, head_only: bool, date: bytes) -> bytes:
+    """The whole response. `connection`: the value of that field, or empty.
+
+    `head_only` leaves the body out, as an answer to HEAD must (RFC 9110 section 9.3.2).
+    """
     head, body_start, body_end = _parts(refusal)
     body = body_start + request_id_field.removeprefix(b"X-Request-ID: ") + body_end
     lines = [head, b"Content-Length: %d" % len(body), request_id_field, date]
-    if close:
-        lines.append(b"Connection: close")
+    if connection:
+        lines.append(b"Connection: " + connection)
     lines += (b"", b"" if head_only else body)
     return b"\r\n".join(lines)
 

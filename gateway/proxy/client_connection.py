@@ -7,6 +7,7 @@ body is read and thrown away within bounds, so that the answer is not lost in a 
 """
 
 import asyncio
+import logging
 import re
 import socket
 import struct
@@ -23,6 +24,7 @@ from gateway.proxy.request_head import CHUNKED, REQUEST_ID, VIA, MalformedReques
 if TYPE_CHECKING:
     from gateway.proxy.worker import Worker
 
+_LOG = logging.getLogger(__name__)
 _PENDING_LIMIT_BYTES: Final = 65_536
 _WRITE_BUFFER_BYTES: Final = 65_536
 _LINGER_BYTES: Final = 16 * 1_048_576
@@ -32,6 +34,8 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
 _KEEPING: Final = frozenset({401, 403, 404, 405, 500, 502, 503, 504})
 """Answers after which the connection goes on; the others say that the client and we may not mean the same bytes."""
+_TCP_CLOSE: Final = 7
+"""tcpi_state, the first byte of Linux's TCP_INFO, of a connection that was reset."""
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset, which no reader takes for the proper end of a body."""
 
@@ -52,6 +56,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_forwarding",
+        "_head_begun",
         "_held",
         "_linger_left",
         "_peer",
@@ -81,6 +86,7 @@ class ClientConnection(asyncio.Protocol):
         """The upstream is the slow one: nothing is read, and the client need not hurry."""
         self._linger_left = 0
         self._skipped_line = False
+        self._head_begun = False
         self._trusted = False
         self._peer = b""
         self._forwarding = (b"", b"")
@@ -142,16 +148,26 @@ class ClientConnection(asyncio.Protocol):
         worker = self.worker
         self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.pause_reading()
             self.exchange.body_progress()
 
     def resume_writing(self) -> None:
         """See pause_writing."""
         self.writing_paused = False
-        self._set_exchange_deadline()
+        if self.state == EXCHANGE:
+            self._set_exchange_deadline()
+        elif self.state == HEAD:
+            self.deadline = self.worker.clock() + self.worker.client_idle_timeout
+            self._read_heads()
         if self.exchange is not None and self.exchange.upstream is not None:
-            self.exchange.upstream.transport.resume_reading()
+            self.exchange.upstream.go_on_reading()
             self.exchange.body_progress()
+
+    def is_lost_unseen(self) -> bool:
+        """Whether the client reset a connection that is not read from at the moment, of which no event tells."""
+        if not self._held and len(self.pending) <= _PENDING_LIMIT_BYTES:
+            return False
+        raw = self.transport.get_extra_info("socket")
+        return raw is not None and raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
 
     def on_deadline(self) -> None:
         """The client was silent for too long."""
@@ -172,7 +188,8 @@ class ClientConnection(asyncio.Protocol):
     def _read_heads(self) -> None:
         """Begin exchanges while whole heads are there and none is in progress."""
         worker = self.worker
-        while self.pending and self.state == HEAD:
+        # Not while the client reads slowly: its next answer would only wait in memory.
+        while self.pending and self.state == HEAD and not self.writing_paused:
             data = self.pending
             if data[:2] == b"\r\n":
                 if not self._skip_empty_line(data):
@@ -194,10 +211,16 @@ class ClientConnection(asyncio.Protocol):
             self.state = EXCHANGE
             self.deadline = inf
             self._skipped_line = False
+            self._head_begun = False
             worker.in_flight += 1
             worker.now = now = worker.clock()
             self.exchange = exchange = Exchange(self, head, now)
-            exchange.begin()
+            try:
+                exchange.begin()
+            except Exception:  # noqa: BLE001  a task has `_waited` for this; without it the connection would hang
+                _LOG.exception("a defect of the gateway ended %r", exchange)
+                if exchange.phase != OVER:
+                    exchange.refuse(answers.INTERNAL_ERROR)
 
     def _skip_empty_line(self, data: bytes) -> bool:
         """One empty line before a request is overlooked (RFC 9112 section 2.2), a second one refused."""
@@ -224,9 +247,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _await_head(self) -> None:
         """The head counts its time from its first byte, whatever dribbles in."""
-        worker = self.worker
-        limit = worker.clock() + worker.settings.client_head_timeout_seconds
-        self.deadline = min(self.deadline, limit)
+        if not self._head_begun:
+            self._head_begun = True
+            self.deadline = self.worker.clock() + self.worker.settings.client_head_timeout_seconds
 
     def _receive_ahead(self, data: bytes) -> None:
         """Bytes while an exchange is in progress."""
@@ -259,6 +282,19 @@ class ClientConnection(asyncio.Protocol):
         waits_for_body = self.exchange is not None and self.exchange.body is not None and not self._held
         self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds if waits_for_body else inf
 
+    def begin_tunnel(self) -> bytes:
+        """From here on bytes pass unread; returns those that came ahead."""
+        self.deadline = inf
+        self._held = False
+        self.transport.resume_reading()
+        ahead, self.pending = self.pending, b""
+        return ahead
+
+    def end_tunnel(self) -> None:
+        """The other side is gone; what it sent still goes out."""
+        self.exchange = None
+        self.close()
+
     def hold_reading(self) -> None:
         """The upstream takes no more of the body for now."""
         self._held = True
@@ -276,7 +312,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_over(self, *, close: bool) -> None:
         """The response is out: on to the next request, or to the end of the connection."""
         self.exchange = None
-        if close or self.worker.draining:
+        if close:
             self._linger()
         else:
             self._next_request()
@@ -288,41 +324,39 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = worker.now + _DRAIN_IDLE_SECONDS
         else:
             self.deadline = worker.now + worker.client_idle_timeout
+        if self._held or len(self.pending) > _PENDING_LIMIT_BYTES:
+            self._held = False
+            self.transport.resume_reading()
         if self.pending:
-            if len(self.pending) > _PENDING_LIMIT_BYTES:
-                self.transport.resume_reading()
             # Not called here: a long pipeline would grow the stack by one exchange per request.
             worker.loop.call_soon(self._read_heads)
 
-    def answer(self, refusal: Refusal, head: RequestHead, request_id_field: bytes) -> None:
-        """Answer the request in progress in the gateway's own name."""
+    def answer(self, refusal: Refusal, head: RequestHead, request_id_field: bytes, *, body_ended: bool) -> None:
+        """Answer the request in progress in the gateway's own name. `body_ended`: what follows is another request."""
         self.exchange = None
-        skipped = self._skip_body(head)
-        kept = skipped and head.keep_alive and refusal.status in _KEEPING and not self.worker.draining
-        self._write_answer(refusal, request_id_field, close=not kept, head_only=head.method == b"HEAD")
+        kept = body_ended and head.keep_alive and refusal.status in _KEEPING and not self.ends_here()
+        connection = b"close" if not kept else b"" if head.minor else b"keep-alive"
+        self._write_answer(refusal, request_id_field, connection, head_only=head.method == b"HEAD")
         if kept:
             self._next_request()
         else:
             self._linger()
 
-    def _skip_body(self, head: RequestHead) -> bool:
-        """Take the request's body out of what has arrived; False when it has not arrived whole."""
-        if head.body_length == 0:
-            return True
-        if head.body_length == CHUNKED or head.body_length > len(self.pending):
+    def skip_body(self, length: int) -> bool:
+        """Take a body that nobody wants out of what has arrived; False when it has not arrived whole."""
+        if length == CHUNKED or length > len(self.pending):
             return False
-        self.pending = self.pending[head.body_length :]
+        self.pending = self.pending[length:]
         return True
 
     def _refuse_connection(self, refusal: Refusal) -> None:
         """Answer what is no request, and listen no more."""
-        self._write_answer(refusal, self.worker.request_id_field(), close=True, head_only=False)
+        self._write_answer(refusal, self.worker.request_id_field(), b"close", head_only=False)
         self._linger()
 
-    def _write_answer(self, refusal: Refusal, request_id_field: bytes, *, close: bool, head_only: bool) -> None:
-        self.transport.write(
-            answers.answer(refusal, request_id_field, close=close, head_only=head_only, date=self.worker.date_field)
-        )
+    def _write_answer(self, refusal: Refusal, request_id_field: bytes, connection: bytes, *, head_only: bool) -> None:
+        date = self.worker.date_field
+        self.transport.write(answers.answer(refusal, request_id_field, connection, head_only=head_only, date=date))
 
     def _linger(self) -> None:
         """Close for writing, and read for a while what the client still sends, so that it gets to read the answer."""
@@ -358,6 +392,10 @@ class ClientConnection(asyncio.Protocol):
         """The worker stops: an idle connection has a second for a request that is on its way."""
         if self.state == HEAD and not self.pending:
             self.deadline = min(self.deadline, self.worker.clock() + _DRAIN_IDLE_SECONDS)
+
+    def ends_here(self) -> bool:
+        """Whether the worker drains and nothing of another request has arrived, which would have to be answered."""
+        return self.worker.draining and not self.pending
 
     # --- what an exchange says of this connection ---------------------------------------------------------------------
 

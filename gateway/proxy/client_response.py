@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
 
 _NO_CONTENT: Final = 204
+_HOST_AHEAD: Final = frozenset({b"/", b"\\", b"\t"})
+"""After a slash these begin a host: browsers take a backslash for a slash and overlook tabs (WHATWG URL, 4.4)."""
 
 
 def client_head(
@@ -58,13 +60,16 @@ def _location(value: bytes, exchange: "Exchange") -> bytes:
     upstream, route = exchange.upstream, exchange.route
     if upstream is None or not route.rewrite_location:
         return value
+    if value[:1] == b"/" and value[1:2] not in _HOST_AHEAD:
+        return route.prefix + value
     lowered = value.lower()
     for origin in upstream.target.origins:
         rest = value[len(origin) :]
-        # A path that begins with two slashes would name another host once the origin is cut off: left as it is.
-        if lowered.startswith(origin) and rest[:1] in {b"", b"/", b"?", b"#"} and rest[:2] != b"//":
+        if lowered.startswith(origin) and rest[:1] in {b"", b"/", b"?", b"#"}:
             break
     else:
         return value
+    if rest[1:2] in _HOST_AHEAD:
+        return value  # without the origin before it, this path would name another host
     # A path alone is a valid Location (RFC 9110 section 10.2.2) and needs no knowledge of how the client came here.
     return route.prefix + (rest if rest[:1] == b"/" else b"/" + rest)

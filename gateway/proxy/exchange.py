@@ -72,6 +72,7 @@ class Exchange:
 
     __slots__ = (
         "_body_bytes",
+        "_body_taken",
         "_chunks",
         "_close",
         "_halves_closed",
@@ -111,6 +112,8 @@ class Exchange:
         self.request_id_field = client.request_id_field(head)
         """`X-Request-ID: …`, the same for both sides."""
         self._body_bytes = 0
+        self._body_taken = False
+        """Whether a part of the request's body is no longer with the client connection."""
         self._saw_interim = False
         self._chunks = False
         """Whether the response goes out chunked."""
@@ -214,7 +217,6 @@ class Exchange:
         head, client = self.head, self.client
         self.upstream = connection
         self._move(SENT)
-        connection.deadline = client.worker.now + self.route.head_timeout
         request = upstream_head(self, connection.target.host_field)
         if self.body is None:
             connection.transport.write(request)
@@ -223,10 +225,19 @@ class Exchange:
             connection.transport.write(request + client.pending)
             client.pending = b""
             self.body = None
+            self._body_taken = True
         else:
             connection.transport.write(request)
             self._stream()
             client.pump_body()
+        self.request_progress()
+
+    def request_progress(self) -> None:
+        """The upstream's time for its head runs once it has the whole request, or while it takes no more of it."""
+        upstream = self.upstream
+        if upstream is not None and self.phase == SENT:
+            waits_for_client = self.body is not None and not upstream.writing_paused
+            upstream.deadline = inf if waits_for_client else self.client.worker.now + self.route.head_timeout
 
     def take_body(self, data: bytes) -> bytes:
         """Pass on what has arrived of the request's body; returns what is left over of the next request."""
@@ -238,6 +249,7 @@ class Exchange:
         except MalformedBody:
             self.refuse(answers.MALFORMED_BODY)
             return b""
+        self._body_taken = True
         self._body_bytes += sum(map(len, pieces))
         if self._body_bytes > self.route.max_body:
             self.refuse(answers.BODY_TOO_LARGE)
@@ -248,8 +260,8 @@ class Exchange:
             upstream.transport.writelines(pieces)
         if body.done:
             self.body = None
-        if self.phase == SENT and self.upstream is upstream:
-            upstream.deadline = self.client.worker.clock() + self.route.head_timeout
+        self.client.worker.now = self.client.worker.clock()
+        self.request_progress()
         return data[used:]
 
     # --- relay ------------------------------------------------------------------------------------------------------
@@ -270,7 +282,7 @@ class Exchange:
         self._chunks = unbounded and head.minor == 1
         # A response that overtakes the request's body: what follows on the connection would not be a request.
         self._close = (
-            not head.keep_alive or self.body is not None or client.worker.draining or (unbounded and not self._chunks)
+            not head.keep_alive or self.body is not None or client.ends_here() or (unbounded and not self._chunks)
         )
         lines = client_head(response, head, self, client.worker.date_field, chunks=self._chunks, close=self._close)
         if self._chunks:
@@ -311,9 +323,14 @@ class Exchange:
 
     def body_progress(self) -> None:
         """Bytes came, or may come again: silence counts from now; none while the client is the slow one."""
-        if self.upstream is not None and self.phase == RELAY:
+        upstream = self.upstream
+        if upstream is None:
+            return
+        if self.client.writing_paused:
+            upstream.hold_reading()
+        if self.phase == RELAY:
             slow_client = self.client.writing_paused
-            self.upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
+            upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
 
     # --- tunnel -----------------------------------------------------------------------------------------------------
 
@@ -323,12 +340,11 @@ class Exchange:
         assert upstream is not None  # noqa: S101  it is the caller
         self._move(TUNNEL)
         upstream.deadline = inf
-        self.client.deadline = inf
         self._stream()
         self.client.transport.write(switching_head(response, self) + data)
-        if self.client.pending:
-            upstream.transport.write(self.client.pending)
-            self.client.pending = b""
+        ahead = self.client.begin_tunnel()
+        if ahead:
+            upstream.transport.write(ahead)
 
     def tunnel_to_client(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -348,7 +364,14 @@ class Exchange:
         if other.can_write_eof() and self._halves_closed == 1:
             other.write_eof()
         else:
-            self.client.transport.close()
+            self._end_tunnel()
+
+    def _end_tunnel(self) -> None:
+        if self.upstream is not None:
+            self.upstream.close_when_flushed()
+            self.upstream = None
+        self._over()
+        self.client.end_tunnel()
 
     # --- finish -----------------------------------------------------------------------------------------------------
 
@@ -361,7 +384,8 @@ class Exchange:
         """The response went out whole."""
         upstream = self.upstream
         assert upstream is not None  # noqa: S101  a response came on it
-        if self._reusable and self.body is None:
+        upstream.target.answered()
+        if self._reusable and self.body is None and not upstream.writing_paused:
             upstream.release(self.client.worker.now)
         else:
             upstream.discard()
@@ -376,7 +400,10 @@ class Exchange:
             return
         self._give_up_upstream()
         self._over()
-        self.client.answer(refusal, self.head, self.request_id_field)
+        length = self.head.body_length
+        untouched = length != 0 and not self._body_taken
+        ended = self.client.skip_body(length) if untouched else self.body is None
+        self.client.answer(refusal, self.head, self.request_id_field, body_ended=ended)
 
     def abort(self) -> None:
         """End it so that the client sees it was cut off."""
@@ -416,9 +443,7 @@ class Exchange:
         upstream = self.upstream
         assert upstream is not None  # noqa: S101  it is the caller
         if self.phase == TUNNEL:
-            self.upstream = None
-            self._over()
-            self.client.transport.close()
+            self._end_tunnel()
             return
         untouched = self.head.body_length == 0 and not answered and not self._saw_interim
         if self.phase == SENT and reused and untouched and self.head.method in _IDEMPOTENT:
@@ -466,6 +491,11 @@ class Exchange:
             if self.phase != OVER:
                 self.refuse(answers.INTERNAL_ERROR)
 
+    def key_is_over(self, now: float) -> bool:
+        """Whether the key it was admitted with counts no more, and nobody is asking about it already."""
+        entry = self.entry
+        return entry is not None and self._task is None and (entry.dead or entry.active_until < now)
+
     def readmit(self) -> None:
         """The key of a running stream changed or came to its end: judge again, and cut off if it is no good."""
         self.now = self.client.worker.clock()
@@ -482,7 +512,8 @@ class Exchange:
         refusal = await outcome
         if refusal is not None:
             self._cut_off(refusal)
-        else:
+        elif self.phase != OVER:
+            self._task = None
             self.readmit()
 
     def _cut_off(self, refusal: Refusal) -> None:

@@ -53,6 +53,10 @@ def list_tokens(value: bytes) -> list[bytes]:
     return [token for member in value.lower().split(b",") if (token := member.strip(b" \t"))]
 
 
+class RepeatedField(Exception):
+    """A field stands twice that must not; `str()` is its name."""
+
+
 class FieldLines(dict[bytes, tuple[int, bytes]]):
     """What a field line is, by the line as it came: one dict hit for every line that was judged before.
 
@@ -76,6 +80,26 @@ class FieldLines(dict[bytes, tuple[int, bytes]]):
         self._dropped = dropped
         self._whole = whole
         self._unremembered = unremembered
+
+    def read(self, lines: list[bytes], once: dict[int, str]) -> tuple[list[bytes], dict[int, bytes]]:
+        """The ordinary fields of a head as lines, and the values of the special ones by kind.
+
+        Repeated special fields become one list; those in `once` must not repeat. Raises RepeatedField, or ValueError
+        for what is no field line.
+        """
+        forwarded: list[bytes] = []
+        special: dict[int, bytes] = {}
+        for line in lines:
+            kind, text = self[line]
+            if not kind:
+                forwarded.append(text)
+            elif kind not in special:
+                special[kind] = text
+            elif kind in once:
+                raise RepeatedField(once[kind])
+            else:
+                special[kind] += (b"\r\n" if kind == self._whole else b", ") + text
+        return forwarded, special
 
     def __missing__(self, line: bytes) -> tuple[int, bytes]:
         """Judge a line that is new; raises ValueError when it is no field line (RFC 9112 section 5)."""

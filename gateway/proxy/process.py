@@ -9,7 +9,8 @@ import logging
 import socket
 import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import uvloop
 from aiohttp import web
@@ -18,7 +19,7 @@ from gateway import logs
 from gateway.cache.direct_lookup import DirectLookup
 from gateway.cache.key_cache import KeyCache
 from gateway.changes.log_follower import LogFollower
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreBusy
 from gateway.lifecycle import StartOrder, SupervisorChannel
 from gateway.policies.identity import identity_fields
 from gateway.policies.pipeline import Pipeline
@@ -30,6 +31,9 @@ from gateway.settings.model import Settings
 from gateway.store.sqlite_reader import SqliteReader
 
 _GARBAGE_THRESHOLD: Final = 50_000
+_START_ATTEMPTS: Final = 100
+_START_PAUSE_SECONDS: Final = 0.05
+_Result = TypeVar("_Result")
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,7 +46,8 @@ def main() -> None:
         try:
             runner.run(_serve(channel, order))
         except GatewayError as error:
-            channel.report("failed", reason=error.detail, exit_code=1)
+            _LOG.error("%s %s", error.detail, error.internal)
+            channel.report("failed", reason=error.detail)
             sys.exit(1)
 
 
@@ -51,15 +56,15 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     loop = asyncio.get_running_loop()
     drained = asyncio.Event()
     channel.attach(loop, drained.set)
-    reader = SqliteReader(settings.store.sqlite_path)
+    reader = await _patiently(lambda: SqliteReader(settings.store.sqlite_path))
     lookup = DirectLookup(reader, lambda: SqliteReader(settings.store.sqlite_path))
     cache = _key_cache(settings, lookup, loop)
     follower = LogFollower(
         reader, cache, interval_seconds=settings.cache.poll_interval_milliseconds / 1000, clock=loop.time
     )
-    follower.start()
+    await _patiently(follower.start)
     worker = _worker(settings, cache, loop)
-    cache.on_dead = worker.key_died
+    cache.on_change = worker.changed
     # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
     # changes must not go on.
     async with asyncio.TaskGroup() as group:
@@ -73,6 +78,16 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     lookup.close()
     reader.close()
     channel.close()
+
+
+async def _patiently(step: Callable[[], _Result]) -> _Result:
+    """A writer may hold the store at the moment of the start: try for a while; raises StoreBusy after that."""
+    for _ in range(_START_ATTEMPTS):
+        try:
+            return step()
+        except StoreBusy:
+            await asyncio.sleep(_START_PAUSE_SECONDS)
+    return step()
 
 
 async def _serve_until(drained: asyncio.Event, worker: Worker, channel: SupervisorChannel, order: StartOrder) -> None:
@@ -124,7 +139,7 @@ def _worker(settings: Settings, cache: KeyCache, loop: asyncio.AbstractEventLoop
 
 
 async def _listen(runner: web.ServerRunner, order: StartOrder) -> None:
-    """Accept on this slot's socket alone; the others are inherited for the time when a sibling's slot is empty."""
+    """Accept on this slot's socket; what arrives at an empty slot waits in its backlog for the next worker there."""
     listener = socket.socket(fileno=order.listen_fds[0])
     listener.settimeout(0)
     await web.SockSite(runner, listener, backlog=order.settings.server.backlog).start()

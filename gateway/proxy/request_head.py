@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from gateway.policies.refusal import Refusal
-from gateway.proxy.grammar import FieldLines, decimal, is_host, is_token, list_tokens
+from gateway.proxy.grammar import FieldLines, RepeatedField, decimal, is_host, is_token, list_tokens
 from gateway.proxy.target import PLAIN_PATH, Target, read_target
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (" + PLAIN_PATH + rb")(\?[!\"$-~]*)? HTTP/1\.([01])")
@@ -175,33 +175,19 @@ def read_request_head(section: bytes, field_limit: int) -> RequestHead:
     if len(lines) > field_limit + 1:
         raise malformed(f"The request has more than {field_limit} fields.", 431, "too_many_fields")
     del lines[0]
-    forwarded: list[bytes] = []
-    special: dict[int, bytes] = {}
     try:
-        for line in lines:
-            kind, text = _LINES[line]
-            if not kind:
-                forwarded.append(text)
-            elif kind not in special:
-                special[kind] = text
-            else:
-                special[kind] = _combine(kind, special[kind], text)
+        head.forwarded, head.special = _LINES.read(lines, _ONCE)
+    except RepeatedField as error:
+        raise malformed(f"The request has more than one {error} field.") from None
     except ValueError:
-        detail = (
-            "A field line is no `name: value`: the name is empty or no token, or a CR, LF or control byte is in it."
-        )
-        raise malformed(detail) from None
-    head.forwarded = forwarded
-    head.special = special
-    _read_special(head, special, authority)
+        raise malformed(_NO_FIELD_LINE) from None
+    _read_special(head, head.special, authority)
     return head
 
 
-def _combine(kind: int, first: bytes, second: bytes) -> bytes:
-    """Join repeated fields into one list, where a list is what they are."""
-    if kind in _ONCE:
-        raise malformed(f"The request has more than one {_ONCE[kind]} field.")
-    return first + (b"\r\n" if kind == OVERRIDE else b", ") + second
+_NO_FIELD_LINE: Final = (
+    "A field line is no `name: value`: the name is empty or no token, or a CR, LF or control byte is in it."
+)
 
 
 def _read_request_line(head: RequestHead, line: bytes) -> bytes | None:

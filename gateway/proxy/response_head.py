@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from gateway.proxy.body import BodyReader, ChunkedBody, ConnectionBody, LengthBody
-from gateway.proxy.grammar import FieldLines, decimal, list_tokens
+from gateway.proxy.grammar import FieldLines, RepeatedField, decimal, list_tokens
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"timeout=([0-9]{1,6})", re.IGNORECASE)
@@ -98,22 +98,15 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     head = ResponseHead()
     head.status, head.status_line, head.keep_alive = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
     del lines[0]
-    forwarded: list[bytes] = []
-    special: dict[int, bytes] = {}
     try:
-        for line in lines:
-            kind, text = _LINES[line]
-            if not kind:
-                forwarded.append(text)
-            elif kind not in special:
-                special[kind] = text
-            else:
-                special[kind] = _combine(kind, special[kind], text)
+        head.forwarded, head.special = _LINES.read(lines, _ONCE)
+    except RepeatedField as error:
+        message = f"the response has more than one {error} field"
+        raise MalformedResponse(message) from None
     except ValueError:
         message = "a field line of the response is no `name: value`, or has a bare CR, LF or control byte in it"
         raise MalformedResponse(message) from None
-    head.forwarded = forwarded
-    head.special = special
+    special = head.special
     head.keep_alive_seconds = -1
     connection = special.get(CONNECTION)
     if connection is not None:
@@ -139,13 +132,6 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
     if len(_STATUS_LINES) < _STATUS_LINES_LIMIT:
         _STATUS_LINES[line] = judged
     return judged
-
-
-def _combine(kind: int, first: bytes, second: bytes) -> bytes:
-    if kind in _ONCE:
-        message = f"the response has more than one {_ONCE[kind]} field"
-        raise MalformedResponse(message)
-    return first + b", " + second
 
 
 def _read_connection(head: ResponseHead, value: bytes) -> None:

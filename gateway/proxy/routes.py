@@ -136,6 +136,7 @@ class RouteTable:
 
     def _find_by_host(self, host: bytes, path: bytes) -> list[Route] | None:
         """Exact host, then wildcards from the longest suffix on, then the routes for any host."""
+        host = host.removesuffix(b".")  # to a resolver, the root's dot makes no other host
         paths = self._by_host.get(host)
         found = paths.find(path) if paths is not None else None
         rest = host

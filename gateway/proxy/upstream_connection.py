@@ -9,7 +9,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
-from gateway.proxy.body import BodyReader, MalformedBody
+from gateway.proxy.body import BodyReader, MalformedBody, Piece
 from gateway.proxy.response_head import SWITCHING_PROTOCOLS, MalformedResponse, ResponseHead, read_response_head
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ HEAD_LIMIT_BYTES: Final = 65_536
 """Longest response head; twice what browsers and servers commonly take."""
 _FIRST_FINAL_STATUS: Final = 200
 _WRITE_BUFFER_BYTES: Final = 65_536
+_FLUSH_SECONDS: Final = 60.0
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -28,6 +29,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_buffer",
+        "_held",
         "_response",
         "_tunnel",
         "closing",
@@ -37,6 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reused",
         "target",
         "transport",
+        "writing_paused",
     )
 
     transport: asyncio.Transport
@@ -50,6 +53,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether an earlier exchange used it: then the peer may have closed it unseen."""
         self.leased = False
         self.closing = False
+        self.writing_paused = False
+        """Whether there is more to be written than the peer takes."""
+        self._held = False
         self._buffer = b""
         self._response: ResponseHead | None = None
         self._body: BodyReader | None = None
@@ -73,6 +79,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._response = None
         self._body = None
         self.reused = True
+        if self._held:
+            self.go_on_reading()
         self.target.take_back(self, now, response.keep_alive_seconds if response is not None else -1)
 
     def discard(self) -> None:
@@ -85,12 +93,25 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.abort()
 
     def close_when_flushed(self) -> None:
-        """End a tunnel: what was written still goes out."""
+        """End a tunnel: what was written still goes out, if the peer takes it in time."""
         self.exchange = None
         if not self.closing:
             self.closing = True
             self.target.drop(self)
             self.transport.close()
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.transport.abort)
+
+    def hold_reading(self) -> None:
+        """The client takes no more of the response for now."""
+        if not self._held:
+            self._held = True
+            self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """See hold_reading."""
+        if self._held:
+            self._held = False
+            self.transport.resume_reading()
 
     def on_deadline(self) -> None:
         """Silence has lasted too long: an idle connection is closed, an exchange has failed."""
@@ -114,10 +135,10 @@ class UpstreamConnection(asyncio.Protocol):
             self.discard()
         elif self._tunnel:
             exchange.tunnel_to_client(data)
-        elif self._response is None:
+        elif self._body is None:
             self._read_head(exchange, self._buffer + data if self._buffer else data)
         else:
-            self._read_body(exchange, data)
+            self._read_body(exchange, self._body, data)
 
     def eof_received(self) -> bool:
         """Half-close matters in a tunnel alone; else the connection is over."""
@@ -141,19 +162,23 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The upstream reads slowly: so does the gateway."""
+        self.writing_paused = True
         if self.exchange is not None:
             self.exchange.client.hold_reading()
+            self.exchange.request_progress()
 
     def resume_writing(self) -> None:
         """See pause_writing."""
+        self.writing_paused = False
         if self.exchange is not None:
             self.exchange.client.go_on_reading()
+            self.exchange.request_progress()
 
     # --- the response -----------------------------------------------------------------------------------------------
 
     def _read_head(self, exchange: "Exchange", data: bytes) -> None:
         end = data.find(b"\r\n\r\n")
-        while end >= 0:
+        while 0 <= end <= HEAD_LIMIT_BYTES:
             try:
                 response = read_response_head(data[:end], exchange.head.method)
             except MalformedResponse as error:
@@ -171,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             exchange.relay_interim(response)
             end = data.find(b"\r\n\r\n")
-        if len(data) > HEAD_LIMIT_BYTES:
+        if end >= 0 or len(data) > HEAD_LIMIT_BYTES:
             exchange.upstream_broke("the response head is too large")
             return
         self._buffer = data
@@ -181,30 +206,26 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.relay_head(response, data, whole=True)
             return
         self._body = body = response.body_reader()
-        try:
-            pieces, used = body.feed(data)
-        except MalformedBody as error:
-            exchange.upstream_broke(str(error))
-            return
-        if used != len(data):
-            exchange.upstream_broke("bytes follow the end of the response")
-            return
-        exchange.relay_head(response, b"".join(pieces), whole=body.done)
+        pieces = self._read_payload(exchange, body, data)
+        if pieces is not None:
+            exchange.relay_head(response, b"".join(pieces), whole=body.done)
 
-    def _read_body(self, exchange: "Exchange", data: bytes) -> None:
-        body = self._body
-        if body is None or body.done:  # the exchange still waits for the client to send its request's body
-            exchange.upstream_broke("bytes follow the end of the response")
-            return
+    def _read_body(self, exchange: "Exchange", body: BodyReader, data: bytes) -> None:
+        pieces = self._read_payload(exchange, body, data)
+        if pieces is not None:
+            exchange.relay_body(pieces, whole=body.done)
+
+    def _read_payload(self, exchange: "Exchange", body: BodyReader, data: bytes) -> list[Piece] | None:
+        """The payload in `data`; None when it is broken or has a surplus, which the exchange was told then."""
         try:
             pieces, used = body.feed(data)
         except MalformedBody as error:
             exchange.upstream_broke(str(error))
-            return
+            return None
         if used != len(data):
             exchange.upstream_broke("bytes follow the end of the response")
-            return
-        exchange.relay_body(pieces, whole=body.done)
+            return None
+        return pieces
 
     def _switch(self, exchange: "Exchange", response: ResponseHead, data: bytes) -> None:
         if not exchange.head.wants_websocket or exchange.body is not None:

@@ -114,6 +114,7 @@ class Target:
         finally:
             self.in_flight -= 1
         if connection.closing:
+            self.failed()
             message = f"{self.authority}: the connection was closed as soon as it was open"
             raise UpstreamUnreachable(message)
         self.connections.add(connection)
@@ -123,7 +124,6 @@ class Target:
 
     def take_back(self, connection: UpstreamConnection, now: float, keep_alive_seconds: int) -> None:
         """Keep a connection for the next request, or close it. `keep_alive_seconds`: what the peer says, or -1."""
-        self._failures = 0
         seconds = self._idle_timeout
         if keep_alive_seconds >= 0:
             seconds = min(seconds, keep_alive_seconds - _KEEP_ALIVE_MARGIN_SECONDS)
@@ -143,6 +143,10 @@ class Target:
             self.in_flight -= 1
         elif connection in self.idle:
             self.idle.remove(connection)
+
+    def answered(self) -> None:
+        """A whole response came: failures are no longer in a row."""
+        self._failures = 0
 
     def failed(self) -> None:
         """Count a failure; enough of them in a row eject the target for a while."""

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-from gateway.cache.key_cache import Entry
+from gateway.keys.change import Change
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.exchange import OVER, Exchange
 from gateway.proxy.routes import RouteTable
@@ -88,19 +88,23 @@ class Worker:
         self.now = now = self.clock()
         for client in [each for each in self.connections if each.deadline < now]:
             client.on_deadline()
+        for client in [each for each in self.connections if each.is_lost_unseen()]:
+            client.transport.abort()
         for pool in self.pools:
             for target in pool.targets:
                 for upstream in [each for each in target.connections if each.deadline < now]:
                     upstream.on_deadline()
-        for exchange in [each for each in self.streaming if each.entry is not None and each.entry.active_until < now]:
+        for exchange in [each for each in self.streaming if each.key_is_over(now)]:
             exchange.readmit()
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
-    def key_died(self, entry: Entry) -> None:
-        """A key changed: its streams and tunnels are judged again."""
-        for exchange in [each for each in self.streaming if each.entry is entry]:
-            if exchange.phase != OVER:
+    def changed(self, change: Change | None) -> None:
+        """A key, an owner or an organization changed (None: anything may have): judge what streams with it again."""
+        for exchange in list(self.streaming):
+            entry = exchange.entry
+            concerned = entry is not None and (change is None or entry.concerned_by(change))
+            if concerned and exchange.phase != OVER:
                 exchange.readmit()
 
     # --- the end: what aiohttp's runner calls, in this order ----------------------------------------------------------
@@ -118,7 +122,10 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._deserted.wait(), timeout)
         for client in list(self.connections):
-            client.abort()
+            if client.exchange is not None:
+                client.exchange.abort()
+            else:
+                client.abort()
         for pool in self.pools:
             for target in pool.targets:
                 for upstream in list(target.connections):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+from tests.e2e.recording_upstream import RecordingUpstream
+from tests.e2e.site import Site, make_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -86,13 +91,13 @@ def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
 
 
-@pytest.fixture
-def start(command: Command, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Start `gateway run` with these arguments (and environment), and wait until it is ready."""
+@contextmanager
+def _starting(command: Command, logs: Path) -> Iterator[Callable[..., Running]]:
+    """Give a function that starts gateways; at the end none of them is left."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: str, environ: Mapping[str, str] | None = None) -> Running:
-        log = tmp_path / f"gateway-{len(started)}.log"
+        log = logs / f"gateway-{len(started)}.log"
         settings = {
             "GATEWAY__SERVER__LISTEN": "127.0.0.1:0",
             "GATEWAY__CONTROL__LISTEN": "127.0.0.1:0",
@@ -110,12 +115,54 @@ def start(command: Command, tmp_path: Path) -> Iterator[Callable[..., Running]]:
         started.append(process)
         return Running(process, log)
 
-    yield run
-    for process in started:
+    try:
+        yield run
+    finally:
+        for process in started:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for _ in range(2):  # the second signal cuts whatever a failed test left in flight
         if process.poll() is None:
             process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()  # its children notice, and end by themselves
-                process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+    if process.poll() is None:
+        process.kill()  # its children notice, and end by themselves
+        process.wait()
+
+
+@pytest.fixture
+def start(command: Command, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Start `gateway run` with these arguments (and environment), and wait until it is ready."""
+    with _starting(command, tmp_path) as run:
+        yield run
+
+
+@pytest.fixture
+def serve(command: Command, start: Callable[..., Running]) -> Callable[..., Site]:
+    """Start a gateway with an organization; see `make_site`."""
+    return functools.partial(make_site, command, start)
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """The same for all tests of a file: for one gateway that none of them changes for the others."""
+    directory = tmp_path_factory.mktemp("site")
+    command = Command(directory)
+    with _starting(command, directory) as run:
+        yield functools.partial(make_site, command, run)
+
+
+@pytest.fixture(scope="module")
+def upstream_module() -> Iterator[RecordingUpstream]:
+    with RecordingUpstream() as recording:
+        yield recording
+
+
+@pytest.fixture
+def upstreams() -> Iterator[Callable[..., RecordingUpstream]]:
+    """Make recording upstreams, closed at the end."""
+    with ExitStack() as opened:
+        yield lambda *answer: opened.enter_context(RecordingUpstream(*answer))

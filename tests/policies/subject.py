@@ -1,0 +1,44 @@
+"""A request under judgement, without anything around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.cache.key_cache import Entry
+
+
+@dataclass
+class Head:
+    """The credential fields."""
+
+    api_key: bytes | None
+    authorization: bytes | None
+
+
+@dataclass
+class Rules:
+    """What a route demands."""
+
+    optional: bool = False
+    permissions: tuple[str, ...] = ()
+
+
+class Subject:
+    """A PolicySubject."""
+
+    def __init__(
+        self,
+        api_key: bytes | None = None,
+        authorization: bytes | None = None,
+        *,
+        route: Rules | None = None,
+        now: float = 1000.0,
+    ) -> None:
+        self.head = Head(api_key, authorization)
+        self.route = route or Rules()
+        self.now = now
+        self.secret: bytes | None = None
+        self.passes_authorization = False
+        self.entry: Entry | None = None

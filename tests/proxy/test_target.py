@@ -1,0 +1,184 @@
+"""The one path that routes match on and the upstream gets: whatever way it is spelt, it is the same."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.proxy.target import ENCODED_SLASH, SEMICOLON, normalise
+from tests.proxy.harness import OK, SECRET, Gate, error_of, get
+from tests.proxy.profiles import scaled
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "/",
+            "//",
+            "///",
+            ".",
+            "..",
+            "/.",
+            "/..",
+            "/./",
+            "/../",
+            "a",
+            "Z",
+            "~",
+            "-",
+            "_",
+            ";",
+            "=",
+            "@",
+            ":",
+            "*",
+            "'",
+        ),
+        *(
+            "%2e",
+            "%2E",
+            "%2f",
+            "%2F",
+            "%5c",
+            "%61",
+            "%41",
+            "%7e",
+            "%25",
+            "%252e",
+            "%20",
+            "%c3%a4",
+            "%00",
+            "%3b",
+            "%",
+            "%4",
+        ),
+        *("\\", "..;", "%2e%2e", "%2%65", "a.b", "...", "%3f", "%23", "%0a"),
+    ]
+)
+PATHS = st.lists(PIECES, max_size=8).map(lambda pieces: ("/" + "".join(pieces)).encode())
+SEGMENTS = st.text("abcXYZ019-_~.", min_size=1, max_size=6).filter(lambda text: text.strip(".") != "")
+
+
+def normal(path: bytes) -> bytes | None:
+    """The path as the gateway sees it; None where it is refused."""
+    try:
+        return normalise(path)[0]
+    except ValueError:
+        return None
+
+
+@settings(max_examples=scaled(500), deadline=None)
+@given(PATHS)
+def test_normalising_again_changes_nothing(path: bytes) -> None:
+    once = normal(path)
+    if once is not None:
+        assert normal(once) == once
+        assert normalise(once)[1] == normalise(path)[1]
+
+
+@settings(max_examples=scaled(500), deadline=None)
+@given(PATHS)
+def test_no_result_can_be_read_as_another_path(path: bytes) -> None:
+    """No double slash, no dot segment, nothing coded that need not be, to whoever decodes once more as well."""
+    result = normal(path)
+    if result is None:
+        return
+    assert b"//" not in result
+    assert b"\\" not in result
+    assert result.startswith(b"/")
+    decoded = unquote_to_bytes(result)
+    assert b"\\" not in decoded
+    assert not any(byte < 0x20 or byte == 0x7F for byte in decoded)
+    for reading in (result, decoded):
+        segments = [segment.partition(b";")[0] for segment in reading.split(b"/")]
+        assert b"." not in segments
+        assert b".." not in segments
+    traits = normalise(path)[1]
+    assert (b"%2F" in result) is bool(traits & ENCODED_SLASH)
+    assert (b";" in result) is bool(traits & SEMICOLON)
+    assert b"%2f" not in result
+
+
+@settings(max_examples=scaled(300), deadline=None)
+@given(st.lists(SEGMENTS, min_size=1, max_size=4), st.data())
+def test_percent_coded_variants_are_the_same_path(segments: list[str], data: st.DataObject) -> None:
+    plain = ("/" + "/".join(segments)).encode()
+    variant = b"".join(
+        data.draw(st.sampled_from([b"%c" % byte, b"%%%02x" % byte, b"%%%02X" % byte]))
+        if byte != 0x2F
+        else b"/" * data.draw(st.integers(1, 3))
+        for byte in plain
+    )
+    assert normal(variant) == plain
+
+
+@settings(max_examples=scaled(100), deadline=None)
+@given(st.data())
+def test_no_spelling_walks_around_the_rules_of_a_route(data: st.DataObject) -> None:
+    """`/admin` needs a permission that the key lacks, everything else does not: no way to write it gets through."""
+    gate = Gate(routes=[{}, {"path": "/admin", "permissions": ["admin:use"]}])
+    gate.store.put(SECRET, owner_permissions=("other:use",))
+    spelt = b"".join(
+        data.draw(st.sampled_from([b"%c" % byte, b"%%%02x" % byte]))
+        if byte != 0x2F
+        else data.draw(st.sampled_from([b"/", b"//", b"/./", b"/x/../"]))
+        for byte in b"/admin"
+    )
+    rest = data.draw(st.sampled_from([b"", b"/", b"/users", b"//", b"?a", b"/."]))
+    client = gate.ask(get(spelt + rest))
+    assert client.answer.status in {400, 403}
+    assert not gate.upstreams
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("/%61dmin", "/admin"),
+        ("//admin", "/admin"),
+        ("/a///b//", "/a/b/"),
+        ("/%7Euser", "/~user"),
+        ("/a%20b", "/a%20b"),
+        ("/a%c3%a4", "/a%C3%A4"),
+        ("/%2525", "/%2525"),
+        ("/%3B", "/%3B"),
+        ("/a+b", "/a+b"),
+    ],
+)
+def test_the_upstream_gets_what_was_matched_and_the_query_untouched(raw: str, expected: str) -> None:
+    gate = Gate()
+    gate.ask(get(raw.encode() + b"?q=%61//../%2f"))
+    assert gate.upstream.request.target == expected.encode() + b"?q=%61//../%2f"
+
+
+def test_a_route_may_switch_normalisation_of_what_is_forwarded_off_but_matches_all_the_same() -> None:
+    gate = Gate(routes=[{}, {"path": "/raw", "normalize_path": False}])
+    gate.ask(get(b"//r%61w//a%62c"))
+    assert gate.upstream.request.target == b"//r%61w//a%62c"
+
+
+@pytest.mark.parametrize(
+    ("path", "setting"),
+    [(b"/a%2fb", "allow_encoded_slash"), (b"/a;b=c/d", "allow_semicolon")],
+)
+def test_a_route_may_accept_coded_slashes_and_semicolons(path: bytes, setting: str) -> None:
+    assert error_of(Gate().ask(get(path)).answer) == (400, "ambiguous_target")
+    gate = Gate(routes=[{setting: True}])
+    gate.ask(get(path))
+    assert gate.upstream.request.target == path.replace(b"%2f", b"%2F")
+
+
+@pytest.mark.parametrize("path", [b"/a/..%2fb", b"/a%2f..%2fb", b"/%2e%2e%2fb", b"/a/..;%2f", b"/a%2f.", b"/..;/a"])
+def test_what_a_route_accepts_hides_no_dot_segment(path: bytes) -> None:
+    gate = Gate(routes=[{"allow_encoded_slash": True, "allow_semicolon": True}])
+    assert error_of(gate.ask(get(path)).answer) == (400, "ambiguous_target")
+
+
+@pytest.mark.parametrize("routes", [[{}], [{}, {"path": "/a"}], [{}, {"path": "/a/b/c"}]])
+def test_the_asterisk_is_forwarded_whatever_other_routes_there_are(routes: list[dict[str, str]]) -> None:
+    gate = Gate(routes=routes)
+    client = gate.ask(get(b"*").replace(b"GET", b"OPTIONS"))
+    gate.upstream.send(OK)
+    assert gate.upstream.request.target == b"*"
+    assert client.answer.status == 200

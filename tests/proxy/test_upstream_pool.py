@@ -1,0 +1,199 @@
+"""Which target and which connection a request gets: reuse, age, turns, failures, and who is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.proxy.harness import OK, Gate, error_of, get, post
+
+TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
+THREE = {"targets": [f"http://10.0.0.{n}:9000" for n in (1, 2, 3)]}
+
+
+def kept(gate: Gate, count: int) -> None:
+    """Leave that many idle connections, used in the order of `gate.upstreams`."""
+    clients = [gate.ask(get(b"/%d" % number)) for number in range(count)]
+    for upstream in gate.upstreams[-count:]:
+        upstream.send(OK)
+    for client in clients:
+        client.end()
+
+
+def test_the_most_recently_used_connection_goes_out_first() -> None:
+    gate = Gate()
+    kept(gate, 3)
+    assert gate.target.idle[-1].transport is gate.upstreams[2].transport
+    gate.ask(get(b"/next"))
+    assert len(gate.upstreams[2].requests) == 2
+    gate.upstreams[2].send(OK)
+    gate.ask(get(b"/next"))
+    assert len(gate.upstreams[2].requests) == 3
+    assert len(gate.upstreams) == 3
+    gate.check_counts()
+
+
+def test_idle_connections_are_closed_before_their_peer_closes_them() -> None:
+    gate = Gate()
+    kept(gate, 2)
+    gate.advance(3.5)
+    gate.ask(get())
+    gate.upstreams[1].send(OK)
+    gate.advance(1)
+    assert gate.upstreams[0].gone
+    assert not gate.upstreams[1].gone
+    gate.advance(4)
+    assert gate.upstreams[1].gone
+    gate.check_counts()
+
+
+@pytest.mark.parametrize(("says", "lives"), [(b"timeout=3", 2.0), (b"timeout=60", 4.0), (b"max=5, timeout=2", 1.0)])
+def test_the_peers_own_time_counts_less_a_second(says: bytes, lives: float) -> None:
+    gate = Gate()
+    gate.ask(get())
+    gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: " + says + b"\r\n\r\n")
+    gate.advance(lives - 0.5)
+    assert not gate.upstream.gone
+    gate.advance(1)
+    assert gate.upstream.gone
+
+
+def test_idle_connections_are_bounded_in_number() -> None:
+    gate = Gate(upstream={"max_idle_connections": 2})
+    kept(gate, 4)
+    assert len(gate.target.idle) == 2
+    assert sum(each.gone for each in gate.upstreams) == 2
+    gate.check_counts()
+
+
+def test_nothing_is_kept_where_nothing_may_be() -> None:
+    gate = Gate(upstream={"idle_timeout_seconds": 0})
+    kept(gate, 2)
+    assert not gate.target.idle
+    gate.check_counts()
+
+
+@pytest.mark.parametrize("balance", ["round_robin", "least_in_flight"])
+def test_targets_take_turns(balance: str) -> None:
+    gate = Gate(upstream={**THREE, "balance": balance})
+    for number in range(9):
+        gate.ask(get(b"/%d" % number))
+    assert set(Counter(each.authority for each in gate.upstreams).values()) == {3}
+
+
+@pytest.mark.parametrize("balance", ["round_robin", "least_in_flight"])
+def test_targets_take_turns_under_light_load(balance: str) -> None:
+    gate = Gate(upstream={**TWO, "balance": balance})
+    client = gate.client()
+    for number in range(8):
+        client.send(get(b"/%d" % number))
+        next(each for each in gate.upstreams if each.requests[-1].target == b"/%d" % number).send(OK)
+    assert sorted(len(each.requests) for each in gate.upstreams) == [4, 4]
+
+
+def test_the_least_loaded_target_gets_the_next_request() -> None:
+    gate = Gate(upstream={**TWO, "balance": "least_in_flight"})
+    for _ in range(4):
+        gate.ask(get())
+    for upstream in [each for each in gate.upstreams if each.authority == "10.0.0.2:9000"]:
+        upstream.send(OK)
+    for _ in range(2):
+        gate.ask(get())
+    in_flight = {each.authority: each.in_flight for each in gate.worker.pools[0].targets}
+    assert in_flight == {"10.0.0.1:9000": 2, "10.0.0.2:9000": 2}
+
+
+@pytest.mark.parametrize("request_", [get(), post(b"hello")])
+def test_a_target_that_cannot_be_reached_is_passed_over_since_nothing_was_sent(request_: bytes) -> None:
+    gate = Gate(upstream=TWO)
+    gate.refuses_connections = {"10.0.0.1:9000"}
+    for _ in range(4):
+        client = gate.ask(request_)
+        gate.upstreams[-1].send(OK)
+        assert client.answer.status == 200
+        assert gate.upstreams[-1].authority == "10.0.0.2:9000"
+        gate.upstreams[-1].reset()
+    gate.check_counts()
+
+
+def test_when_no_target_can_be_reached_each_is_tried_once() -> None:
+    gate = Gate(upstream=THREE)
+    gate.refuses_connections = {f"10.0.0.{n}:9000" for n in (1, 2, 3)}
+    client = gate.ask(get())
+    assert error_of(client.answer) == (502, "upstream_unreachable")
+    assert sorted(gate.dialled) == [f"10.0.0.{n}:9000" for n in (1, 2, 3)]
+    assert client.open
+    gate.check_counts()
+
+
+def test_a_connection_has_its_time_to_open() -> None:
+    gate = Gate(upstream={"connect_timeout_seconds": 5})
+    gate.dials_hang = True
+    client = gate.ask(get())
+    gate.advance(4.5)
+    assert client.received == b""
+    gate.advance(1)
+    assert error_of(client.answer) == (502, "upstream_unreachable")
+    gate.check_counts()
+
+
+def test_a_target_that_fails_in_a_row_is_left_out_for_a_while() -> None:
+    gate = Gate(upstream={**TWO, "ejection_failures": 3, "ejection_seconds": 10})
+    gate.refuses_connections = {"10.0.0.1:9000"}
+    for _ in range(6):
+        gate.ask(get())
+        gate.upstreams[-1].reset()
+        gate.worker.pools[0].targets[1]._failures = 0
+    assert gate.dialled.count("10.0.0.1:9000") == 3
+    gate.refuses_connections = set()
+    gate.advance(11)
+    for _ in range(2):
+        gate.ask(get())
+    assert gate.dialled.count("10.0.0.1:9000") == 4
+
+
+def test_a_success_between_failures_forgives_them() -> None:
+    gate = Gate(upstream={"ejection_failures": 2})
+    for _ in range(3):
+        gate.ask(get())
+        gate.upstreams[-1].reset()
+        client = gate.ask(get())
+        gate.upstreams[-1].send(OK)
+        gate.upstreams[-1].reset()
+        client.end()
+        assert gate.target.usable(gate.loop.time())
+
+
+def test_when_all_targets_are_left_out_all_are_used() -> None:
+    gate = Gate(upstream={**TWO, "ejection_failures": 1})
+    for _ in range(4):
+        gate.ask(get())
+        gate.upstreams[-1].reset()
+    assert not any(each.usable(gate.loop.time()) for each in gate.worker.pools[0].targets)
+    client = gate.ask(get())
+    gate.upstreams[-1].send(OK)
+    assert client.answer.status == 200
+
+
+def test_an_unhealthy_target_is_left_out_while_another_is_well() -> None:
+    gate = Gate(upstream=TWO)
+    gate.worker.pools[0].targets[0].healthy = False
+    for _ in range(3):
+        gate.ask(get())
+    assert {each.authority for each in gate.upstreams} == {"10.0.0.2:9000"}
+    gate.worker.pools[0].targets[1].healthy = False
+    gate.ask(get())
+    gate.ask(get())
+    assert {each.authority for each in gate.upstreams} == {"10.0.0.1:9000", "10.0.0.2:9000"}
+
+
+def test_an_ended_connection_leaves_the_idle_ones_at_once() -> None:
+    gate = Gate()
+    kept(gate, 3)
+    gate.upstreams[2].end()
+    gate.upstreams[1].reset()
+    assert len(gate.target.idle) == 1
+    gate.ask(get())
+    assert len(gate.upstreams[0].requests) == 2
+    gate.check_counts()

@@ -1,0 +1,148 @@
+"""A worker that stops answers what it has begun, takes nothing new, and leaves nothing behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.proxy.harness import KEY_FIELD, OK, Gate, get, post
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+def test_a_drain_answers_what_is_here_and_closes() -> None:
+    gate = Gate()
+    client = gate.ask(get())
+    gate.drain()
+    gate.upstream.send(OK)
+    assert client.answer.status == 200
+    assert client.answer.one("connection") == "close"
+    assert client.ended
+    client.end()
+    gate.check_nothing_is_left()
+
+
+def test_a_drain_answers_a_request_of_which_only_a_byte_had_come() -> None:
+    gate = Gate()
+    client = gate.client()
+    client.send(get()[:1])
+    gate.drain()
+    gate.advance(5)
+    client.send(get()[1:])
+    gate.upstream.send(OK)
+    assert client.answer.status == 200
+    assert client.answer.one("connection") == "close"
+
+
+def test_a_drain_answers_a_request_whose_first_byte_comes_within_its_second() -> None:
+    gate = Gate()
+    client = gate.client()
+    gate.drain()
+    gate.advance(0.75)
+    client.send(get()[:10])
+    gate.advance(3)
+    client.send(get()[10:])
+    gate.upstream.send(OK)
+    assert client.answer.status == 200
+
+
+def test_idle_connections_have_one_second_more() -> None:
+    gate = Gate()
+    fresh, used = gate.client(), gate.ask(get())
+    gate.upstream.send(OK)
+    gate.drain()
+    gate.advance(0.5)
+    assert fresh.open
+    assert used.open
+    gate.advance(1)
+    assert fresh.gone
+    assert used.gone
+    assert fresh.received == b""
+    gate.check_nothing_is_left()
+
+
+def test_a_response_whose_head_was_out_before_the_drain_goes_on_and_then_closes() -> None:
+    gate = Gate()
+    client = gate.ask(get())
+    gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+    gate.drain()
+    gate.advance(20)
+    gate.upstream.send(b"world")
+    assert client.answer.body == b"helloworld"
+    gate.advance(2)
+    assert client.ended
+
+
+def test_the_gateways_own_answers_close_too() -> None:
+    gate = Gate()
+    gate.store.waits = True
+    client = gate.ask(get())
+    gate.drain()
+    gate.store.records.clear()
+    gate.answer_lookups()
+    assert client.answer.status == 401
+    assert client.answer.one("connection") == "close"
+    assert client.ended
+
+
+def test_an_upload_under_way_is_finished() -> None:
+    gate = Gate()
+    client = gate.ask(post(b"0123456789")[:-5])
+    gate.drain()
+    gate.advance(10)
+    client.send(b"56789")
+    gate.upstream.send(OK)
+    assert gate.upstream.request.body == b"0123456789"
+    assert client.answer.status == 200
+
+
+def shut_down(gate: Gate, timeout_seconds: float) -> asyncio.Task[None]:
+    """Begin the end of a worker, as aiohttp's runner does."""
+    with gate.loop.inside():
+        gate.worker.pre_shutdown()
+        task = gate.loop.create_task(gate.worker.shutdown(timeout_seconds))
+    gate.settle()
+    return task
+
+
+def wait(gate: Gate, seconds: float) -> None:
+    """Let time pass in small steps, as a worker's own clockwork does."""
+    gate.advance(seconds)
+
+
+def test_a_shutdown_ends_as_soon_as_everybody_is_gone() -> None:
+    gate = Gate()
+    client = gate.ask(get())
+    task = shut_down(gate, 30)
+    wait(gate, 2)
+    assert not task.done()
+    gate.upstream.send(OK)
+    client.end()
+    wait(gate, 1)
+    assert task.done()
+    gate.check_nothing_is_left()
+
+
+def test_a_shutdown_ends_the_rest_when_its_time_is_over() -> None:
+    gate = Gate()
+    client = gate.ask(get(fields=KEY_FIELD))
+    gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+    task = shut_down(gate, 5)
+    wait(gate, 6)
+    assert task.done()
+    assert client.aborted
+    assert gate.upstream.gone
+    gate.check_nothing_is_left()
+
+
+def test_a_shutdown_closes_idle_upstream_connections() -> None:
+    gate = Gate()
+    gate.ask(get()).end()
+    client = gate.ask(get())
+    gate.upstreams[-1].send(OK)
+    client.end()
+    task = shut_down(gate, 5)
+    wait(gate, 1)
+    assert task.done()
+    assert all(each.gone for each in gate.upstreams)
+    assert not gate.target.connections
