@@ -10,13 +10,13 @@ import asyncio
 import logging
 import re
 import socket
-import struct
 from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.policies.refusal import Refusal
 from gateway.proxy import answers
+from gateway.proxy.abrupt_end import reset_on_close
 from gateway.proxy.exchange import OVER, TUNNEL, Exchange
 from gateway.proxy.forwarding import forwarding_fields
 from gateway.proxy.request_head import CHUNKED, REQUEST_ID, VIA, MalformedRequest, RequestHead, read_request_head
@@ -36,8 +36,6 @@ _KEEPING: Final = frozenset({401, 403, 404, 405, 500, 502, 503, 504})
 """Answers after which the connection goes on; the others say that the client and we may not mean the same bytes."""
 _TCP_CLOSE: Final = 7
 """tcpi_state, the first byte of Linux's TCP_INFO, of a connection that was reset."""
-_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing sends a reset, which no reader takes for the proper end of a body."""
 
 
 # The states: what the next byte from the client is. Plain numbers, as in `exchange`.
@@ -383,9 +381,7 @@ class ClientConnection(asyncio.Protocol):
         self.state = CLOSED
         self.deadline = inf
         self.exchange = None
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        reset_on_close(self.transport)
         self.transport.abort()
 
     def drain(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.proxy.abrupt_end import reset_on_close
 from gateway.proxy.body import BodyReader, MalformedBody, Piece
 from gateway.proxy.response_head import SWITCHING_PROTOCOLS, MalformedResponse, ResponseHead, read_response_head
 
@@ -90,6 +91,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.closing = True
             self.deadline = inf
             self.target.drop(self)
+            if self.writing_paused:
+                # Behind what the peer does not read, it would learn of the end only after reading all of it.
+                reset_on_close(self.transport)
             self.transport.abort()
 
     def close_when_flushed(self) -> None:

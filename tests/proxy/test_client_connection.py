@@ -372,6 +372,25 @@ def test_a_client_that_goes_ends_what_was_done_for_it(leave: str, moment: str) -
     gate.check_nothing_is_left()
 
 
+@pytest.mark.parametrize("moment", ["connect", "upload"])
+def test_a_client_that_resets_unseen_is_noticed_within_a_second(moment: str) -> None:
+    """While nothing is read, since the upstream is the slow one, no event tells of a reset."""
+    gate = Gate(upstream={"connect_timeout_seconds": 100, "head_timeout_seconds": 100})
+    gate.dials_hang = moment == "connect"
+    client = gate.client()
+    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n" + KEY_FIELD + b"\r\n")
+    if moment == "upload":
+        gate.upstream.stop_reading()
+    client.send(bytes(200_000))
+    assert not client.transport.reading
+    client.reset()
+    gate.advance(1)
+    gate.connect()
+    assert gate.worker.in_flight == 0
+    assert all(each.gone for each in gate.upstreams)
+    gate.check_nothing_is_left()
+
+
 def test_a_connection_says_what_it_is_doing() -> None:
     gate = Gate()
     gate.ask(get())
