@@ -20,6 +20,7 @@ from tests.proxy.wire_reader import Incomplete, Message, read_request, read_resp
 
 POISON = b"<what no client may see>"
 _BODY = b"0123456789" * 3
+_HEAD = b" HTTP/1.1\r\n"
 REQUESTS: dict[str, tuple[bytes, bytes]] = {
     "get": (b"GET %b HTTP/1.1\r\nHost: h\r\n" + KEY_FIELD, b""),
     "get, closing": (b"GET %b HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + KEY_FIELD, b""),
@@ -300,9 +301,18 @@ class AnyOrder(RuleBasedStateMachine):
                 assert named is None or named.encode() == path, (named, path)
 
     @invariant()
-    def no_upstream_sees_a_credential(self) -> None:
-        for upstream in self.gate.upstreams if hasattr(self, "gate") else []:
-            assert SECRET not in upstream.received
+    def every_upstream_gets_whole_requests_one_after_the_other(self) -> None:
+        if not hasattr(self, "gate") or not self.gate.upstreams:
+            return
+        self._model(0)
+        for model in self.upstreams:
+            received = model.upstream.received
+            assert SECRET not in received
+            if not model.tunnels:
+                whole = model.requests()
+                assert not any(_HEAD in each.body for each in whole), whole
+                assert len(whole) <= received.count(_HEAD) <= len(whole) + 1
+                assert len(whole) <= model.answered + 1, "one at a time"
 
     def teardown(self) -> None:
         """Upstreams go, lookups are answered, time passes: then every client's connection has come to its end."""
