@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
-.PHONY: run test test-compiled test-large check format compiled bench bench-quick clean
+.PHONY: run test fuzz test-compiled test-large check format compiled bench bench-quick clean
 
 run: .venv/run.stamp
 	@.venv/bin/gateway demo

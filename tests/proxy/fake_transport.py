@@ -57,6 +57,7 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
         self._high = 65_536
         self._protocol_paused = False
+        self._peer_ended = False
         self._incoming: deque[bytes | None] = deque()
 
     # --- the gateway's side -------------------------------------------------------------------------------------------
@@ -122,13 +123,14 @@ class FakeTransport(asyncio.Transport):
 
     def peer_sends(self, data: bytes) -> None:
         """Bytes arrive; they wait where nobody reads."""
-        if not self.closing:
+        if not self.closing and not self._peer_ended:
             self._incoming.append(data)
             self._deliver()
 
     def peer_ends(self) -> None:
         """The peer sends no more."""
-        if not self.closing:
+        if not self.closing and not self._peer_ended:
+            self._peer_ended = True
             self._incoming.append(None)
             self._deliver()
 

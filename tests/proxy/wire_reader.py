@@ -20,7 +20,11 @@ class NotHttp(Exception):
 
 
 class Incomplete(Exception):
-    """The bytes end too soon."""
+    """The bytes end too soon; `begun` is the message whose head was whole."""
+
+    def __init__(self, begun: Message | None = None) -> None:
+        super().__init__(begun)
+        self.begun = begun
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ def read_request(data: bytes) -> tuple[Message, bytes]:
         raise NotHttp("Host")
     rest = _read_body(message, rest, until_end=False, ended=False)
     if not message.whole:
-        raise Incomplete
+        raise Incomplete(message)
     return message, rest
 
 
@@ -105,7 +109,7 @@ def read_responses(data: bytes, methods: list[bytes], *, ended: bool) -> list[Me
 def _read_head(data: bytes, start_line: re.Pattern[bytes]) -> tuple[Message, bytes]:
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
-        raise Incomplete(data)
+        raise Incomplete
     lines = head.split(b"\r\n")
     start = start_line.match(lines[0])
     if start is None:
