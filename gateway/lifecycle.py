@@ -52,6 +52,8 @@ class StartOrder:
     slot: int
     listen_fds: tuple[int, ...]
     node: str
+    restarted: bool = False
+    """The store was made ready in this run before: one that is missing now is lost, and no new one takes its place."""
 
 
 class SupervisorChannel:
@@ -87,6 +89,7 @@ class SupervisorChannel:
             slot=order["slot"],
             listen_fds=tuple(order["listen_fds"]),
             node=order["node"],
+            restarted=order.get("restarted", False),
         )
 
     def attach(

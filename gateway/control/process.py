@@ -35,7 +35,8 @@ def main() -> None:
     order = channel.wait_for_start()
     logs.configure(order.settings.log, "control")
     try:
-        migrate(order.settings.store.url)
+        if not order.restarted:
+            migrate(order.settings.store.url)
         channel.report("store_ready")
         _serve(order, channel)
     except GatewayError as error:
@@ -64,7 +65,8 @@ def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
         channel.attach(asyncio.get_running_loop(), drained.set, on_message)
         async with serve(order.listen_fds[0], Health(workers, probe_store).routes()):
             # Without a single change nothing was ever created: somebody's first start.
-            channel.report("ready", first_start=await asyncio.to_thread(_newest_change, path) == 0)
+            first_start = not order.restarted and await asyncio.to_thread(_newest_change, path) == 0
+            channel.report("ready", first_start=first_start)
             await drained.wait()
 
     asyncio.run(run())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _PENDING_LIMIT_BYTES: Final = 65_536
+_HEADS_PER_TURN: Final = 16
+"""Requests of one connection that are read before others have their turn."""
 _WRITE_BUFFER_BYTES: Final = 65_536
 _LINGER_BYTES: Final = 16 * 1_048_576
 _LINGER_SECONDS: Final = 5.0
@@ -54,10 +56,12 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_forwarding",
+        "_full",
         "_head_begun",
         "_held",
         "_linger_left",
         "_peer",
+        "_reads_soon",
         "_skipped_line",
         "_trusted",
         "deadline",
@@ -85,6 +89,9 @@ class ClientConnection(asyncio.Protocol):
         self._linger_left = 0
         self._skipped_line = False
         self._head_begun = False
+        self._full = False
+        """Much that the client sent ahead waits already."""
+        self._reads_soon = False
         self._trusted = False
         self._peer = b""
         self._forwarding = (b"", b"")
@@ -116,6 +123,7 @@ class ClientConnection(asyncio.Protocol):
         if self.state == HEAD:
             self.pending = self.pending + data if self.pending else data
             self._read_heads()
+            self._bound_pending()
         elif self.state == EXCHANGE:
             self._receive_ahead(data)
         elif self.state == LINGER:
@@ -162,7 +170,7 @@ class ClientConnection(asyncio.Protocol):
 
     def is_lost_unseen(self) -> bool:
         """Whether the client reset a connection that is not read from at the moment, of which no event tells."""
-        if not self._held and len(self.pending) <= _PENDING_LIMIT_BYTES:
+        if not self._held and not self._full:
             return False
         raw = self.transport.get_extra_info("socket")
         return raw is not None and raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
@@ -186,8 +194,13 @@ class ClientConnection(asyncio.Protocol):
     def _read_heads(self) -> None:
         """Begin exchanges while whole heads are there and none is in progress."""
         worker = self.worker
+        left = _HEADS_PER_TURN
         # Not while the client reads slowly: its next answer would only wait in memory.
         while self.pending and self.state == HEAD and not self.writing_paused:
+            if not left:
+                self._read_heads_soon()  # others have their turn first
+                return
+            left -= 1
             data = self.pending
             if data[:2] == b"\r\n":
                 if not self._skip_empty_line(data):
@@ -213,12 +226,15 @@ class ClientConnection(asyncio.Protocol):
             worker.in_flight += 1
             worker.now = now = worker.clock()
             self.exchange = exchange = Exchange(self, head, now)
-            try:
-                exchange.begin()
-            except Exception:  # noqa: BLE001  a task has `_waited` for this; without it the connection would hang
-                _LOG.exception("a defect of the gateway ended %r", exchange)
-                if exchange.phase != OVER:
-                    exchange.refuse(answers.INTERNAL_ERROR)
+            self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> None:
+        try:
+            exchange.begin()
+        except Exception:  # noqa: BLE001  a task has `_waited` for this; without it the connection would hang
+            _LOG.exception("a defect of the gateway ended %r", exchange)
+            if exchange.phase != OVER:
+                exchange.refuse(answers.INTERNAL_ERROR)
 
     def _skip_empty_line(self, data: bytes) -> bool:
         """One empty line before a request is overlooked (RFC 9112 section 2.2), a second one refused."""
@@ -258,20 +274,40 @@ class ClientConnection(asyncio.Protocol):
         self.pending = self.pending + data if self.pending else data
         if exchange is not None and exchange.body is not None and exchange.upstream is not None:
             self.pump_body()
-        elif len(self.pending) > _PENDING_LIMIT_BYTES:
-            self.transport.pause_reading()
+        else:
+            self._bound_pending()
+
+    def _bound_pending(self) -> None:
+        """Read no more while much waits already, and again when it does not; a slow upstream is held back apart."""
+        full = len(self.pending) > _PENDING_LIMIT_BYTES
+        if full != self._full:
+            self._full = full
+            if full:
+                self.transport.pause_reading()
+            elif not self._held:
+                self.transport.resume_reading()
+
+    def _read_heads_soon(self) -> None:
+        if not self._reads_soon:
+            self._reads_soon = True
+            self.worker.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._reads_soon = False
+        self._read_heads()
+        if self.state != CLOSED:
+            self._bound_pending()
 
     def pump_body(self) -> None:
         """Hand what has arrived to the exchange; it takes what belongs to its body."""
         exchange = self.exchange
         if exchange is None:
             return
-        if not self._held:
-            self.transport.resume_reading()
         if self.pending:
             data, self.pending = self.pending, b""
             self.pending = exchange.take_body(data)
         if self.exchange is exchange and exchange.phase != OVER:
+            self._bound_pending()
             self._set_exchange_deadline()
 
     def _set_exchange_deadline(self) -> None:
@@ -283,7 +319,7 @@ class ClientConnection(asyncio.Protocol):
     def begin_tunnel(self) -> bytes:
         """From here on bytes pass unread; returns those that came ahead."""
         self.deadline = inf
-        self._held = False
+        self._held = self._full = False
         self.transport.resume_reading()
         ahead, self.pending = self.pending, b""
         return ahead
@@ -302,7 +338,8 @@ class ClientConnection(asyncio.Protocol):
     def go_on_reading(self) -> None:
         """See hold_reading."""
         self._held = False
-        self.transport.resume_reading()
+        if not self._full:
+            self.transport.resume_reading()
         self._set_exchange_deadline()
 
     # --- answers ----------------------------------------------------------------------------------------------------
@@ -322,12 +359,14 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = worker.now + _DRAIN_IDLE_SECONDS
         else:
             self.deadline = worker.now + worker.client_idle_timeout
-        if self._held or len(self.pending) > _PENDING_LIMIT_BYTES:
+        self._bound_pending()
+        if self._held:
             self._held = False
-            self.transport.resume_reading()
+            if not self._full:
+                self.transport.resume_reading()
         if self.pending:
             # Not called here: a long pipeline would grow the stack by one exchange per request.
-            worker.loop.call_soon(self._read_heads)
+            self._read_heads_soon()
 
     def answer(self, refusal: Refusal, head: RequestHead, request_id_field: bytes, *, body_ended: bool) -> None:
         """Answer the request in progress in the gateway's own name. `body_ended`: what follows is another request."""
@@ -361,7 +400,7 @@ class ClientConnection(asyncio.Protocol):
         self.state = LINGER
         self.exchange = None
         self.pending = b""
-        self._held = False
+        self._held = self._full = False
         self._linger_left = _LINGER_BYTES
         self.deadline = self.worker.clock() + _LINGER_SECONDS
         self.transport.resume_reading()

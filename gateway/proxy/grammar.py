@@ -21,6 +21,8 @@ _HOST: Final = re.compile(
 
 _FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 """field-name ":" OWS field-value OWS, RFC 9112 section 5: no space before the colon, no folding, no control byte."""
+_HOST_LIMIT_BYTES: Final = 253 + len(":65535")
+"""A DNS name is no longer (RFC 1035 section 2.3.4), and hosts are remembered and compared label by label."""
 _LINE_MEMO_LIMIT: Final = 4096
 _LINE_MEMO_BYTES: Final = 160
 
@@ -32,7 +34,7 @@ def is_token(text: bytes) -> bool:
 
 def is_host(text: bytes) -> bool:
     """Whether `text` is `host[:port]` with a port below 65536."""
-    if _HOST.fullmatch(text) is None:
+    if len(text) > _HOST_LIMIT_BYTES or _HOST.fullmatch(text) is None:
         return False
     port = text[text.rfind(b":") + 1 :] if text[-1:] != b"]" and b":" in text else b""
     return not port or int(port) < 65536  # noqa: PLR2004  the size of a TCP port

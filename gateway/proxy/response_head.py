@@ -120,6 +120,7 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
 _STATUS_LINES: Final[dict[bytes, tuple[int, bytes, bool]]] = {}
 """Status lines seen and judged: status, the line as it goes on, whether the version keeps connections; bounded."""
 _STATUS_LINES_LIMIT: Final = 1024
+_STATUS_LINE_MEMO_BYTES: Final = 80
 
 
 def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
@@ -129,7 +130,7 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
         raise MalformedResponse(message)
     minor, status, reason = match.groups(b"")
     judged = int(status), b"HTTP/1.1 %b %b" % (status, reason), minor == b"1"
-    if len(_STATUS_LINES) < _STATUS_LINES_LIMIT:
+    if len(_STATUS_LINES) < _STATUS_LINES_LIMIT and len(line) <= _STATUS_LINE_MEMO_BYTES:
         _STATUS_LINES[line] = judged
     return judged
 

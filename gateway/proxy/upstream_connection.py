@@ -22,6 +22,8 @@ HEAD_LIMIT_BYTES: Final = 65_536
 _FIRST_FINAL_STATUS: Final = 200
 _WRITE_BUFFER_BYTES: Final = 65_536
 _FLUSH_SECONDS: Final = 60.0
+_INTERIM_LIMIT: Final = 256
+"""1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -31,6 +33,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_held",
+        "_interims",
         "_response",
         "_tunnel",
         "closing",
@@ -57,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""
         self._held = False
+        self._interims = 0
         self._buffer = b""
         self._response: ResponseHead | None = None
         self._body: BodyReader | None = None
@@ -72,6 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
     def lend(self, exchange: "Exchange") -> None:
         """Begin an exchange; its request is written with `transport` afterwards."""
         self.exchange = exchange
+        self._interims = 0
 
     def release(self, now: float) -> None:
         """Give the connection back after a whole request and a whole response."""
@@ -197,6 +202,10 @@ class UpstreamConnection(asyncio.Protocol):
             if response.status == SWITCHING_PROTOCOLS:
                 self._buffer = b""
                 self._switch(exchange, response, data)
+                return
+            self._interims += 1
+            if self._interims > _INTERIM_LIMIT:
+                exchange.upstream_broke("too many interim responses")
                 return
             exchange.relay_interim(response)
             end = data.find(b"\r\n\r\n")

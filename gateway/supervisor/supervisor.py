@@ -186,6 +186,7 @@ class Supervisor:
                 "slot": slot.number,
                 "listen_fds": slot.listen_fds,
                 "node": self._node,
+                "restarted": self._store_ready,
             }
         )
 
