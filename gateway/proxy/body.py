@@ -9,7 +9,7 @@ import re
 from enum import Enum
 from typing import Final, Protocol
 
-from gateway.proxy.grammar import LINE_BYTES, is_token
+from gateway.proxy.grammar import is_line, is_token
 
 Piece = bytes | memoryview
 """A run of payload."""
@@ -137,7 +137,7 @@ class ChunkedBody:
             self._line = line
             return None, end
         self._line = b""
-        if line[-2:] != b"\r\n" or line[:-2].translate(None, LINE_BYTES):
+        if line[-2:] != b"\r\n" or not is_line(line[:-2]):
             message = "a line of the chunked body does not end in CRLF or has a control byte"
             raise MalformedBody(message)
         return line[:-2], end

@@ -206,19 +206,19 @@ class ClientConnection(asyncio.Protocol):
                 if not self._skip_empty_line(data):
                     return
                 continue
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
+            section, ending, rest = data.partition(b"\r\n\r\n")
+            if not ending:
                 if not self._head_is_too_large(data):
                     self._await_head()
                 return
-            if end > worker.head_limit and self._head_is_too_large(data):
+            if len(section) > worker.head_limit and self._head_is_too_large(data):
                 return
             try:
-                head = read_request_head(data[:end], worker.field_limit)
+                head = read_request_head(section, worker.field_limit)
             except MalformedRequest as error:
                 self._refuse_connection(error.refusal)
                 return
-            self.pending = data[end + 4 :]
+            self.pending = rest
             self.state = EXCHANGE
             self.deadline = inf
             self._skipped_line = False
@@ -437,7 +437,7 @@ class ClientConnection(asyncio.Protocol):
     def request_id_field(self, head: RequestHead) -> bytes:
         """A trusted proxy's X-Request-ID, or a new one."""
         if self._trusted:
-            received = head.special.get(REQUEST_ID)
+            received = head.special[REQUEST_ID]
             if received and _REQUEST_ID.fullmatch(received):
                 return b"X-Request-ID: " + received
         return self.worker.request_id_field()
@@ -445,7 +445,7 @@ class ClientConnection(asyncio.Protocol):
     def forwarding_fields(self, head: RequestHead) -> bytes:
         """X-Forwarded-* and Forwarded for a request; the last ones are kept, since a client repeats its Host."""
         worker = self.worker
-        if self._trusted or VIA in head.special:
+        if self._trusted or head.special[VIA] is not None:
             return forwarding_fields(head, self._peer, trusted=self._trusted, tls=False, via=worker.settings.via)
         host, fields = self._forwarding
         if host != head.host or not fields:

@@ -26,15 +26,15 @@ def client_head(
     """
     special = response.special
     lines = [response.status_line, *response.forwarded]
-    length = special.get(CONTENT_LENGTH)
+    length = special[CONTENT_LENGTH]
     if length is not None and response.status != _NO_CONTENT:
         lines.append(b"Content-Length: " + length)
-    elif chunks or (TRANSFER_ENCODING in special and request.method == b"HEAD" and request.minor):
+    elif chunks or (special[TRANSFER_ENCODING] is not None and request.method == b"HEAD" and request.minor):
         lines.append(b"Transfer-Encoding: chunked")
-    location = special.get(LOCATION)
+    location = special[LOCATION]
     if location is not None:
         lines.append(b"Location: " + _location(location, exchange))
-    date = special.get(DATE)
+    date = special[DATE]
     lines.append(date_field if date is None else b"Date: " + date)
     if close:
         lines.append(b"Connection: close")

@@ -55,16 +55,16 @@ TUNNEL: Final = 4
 """Bytes go both ways unread (101)."""
 OVER: Final = 5
 
-_NAMES: Final = ("ADMIT", "LEASE", "SENT", "RELAY", "TUNNEL", "OVER")
-_MOVES: Final = (
-    (LEASE, OVER),
-    (ADMIT, SENT, OVER),
-    (LEASE, RELAY, TUNNEL, OVER),
-    (OVER,),
-    (OVER,),
-    (),
-)
-"""By phase, the phases that may follow."""
+_NAMES: Final = ["ADMIT", "LEASE", "SENT", "RELAY", "TUNNEL", "OVER"]
+_MOVES: Final = [
+    1 << LEASE | 1 << OVER,
+    1 << ADMIT | 1 << SENT | 1 << OVER,
+    1 << LEASE | 1 << RELAY | 1 << TUNNEL | 1 << OVER,
+    1 << OVER,
+    1 << OVER,
+    0,
+]
+"""By phase, the phases that may follow, as bits. A list: the compiler would build a tuple anew in every move."""
 
 
 class Exchange:
@@ -127,7 +127,7 @@ class Exchange:
         return f"<Exchange {_NAMES[self.phase]} {self.head!r} upstream={self.upstream!r}>"
 
     def _move(self, phase: int) -> None:
-        if phase not in _MOVES[self.phase]:
+        if not _MOVES[self.phase] >> phase & 1:
             message = f"{self!r} cannot move to {_NAMES[phase]}"
             raise RuntimeError(message)
         self.phase = phase

@@ -12,20 +12,20 @@ _PSEUDONYM: Final = b"1.1 keygate"
 
 def forwarding_fields(head: RequestHead, peer: bytes, *, trusted: bool, tls: bool, via: bool) -> bytes:
     """The fields as lines, joined with CRLF. `peer` is the client's address without brackets."""
-    special = head.special if trusted else {}
+    special = head.special
     scheme = b"https" if tls else b"http"
-    chain = special.get(FORWARDED_FOR)
+    chain = special[FORWARDED_FOR] if trusted else None
     lines = [
         b"X-Forwarded-For: %b" % (peer if chain is None else chain + b", " + peer),
-        b"X-Forwarded-Proto: %b" % special.get(FORWARDED_PROTO, scheme),
+        b"X-Forwarded-Proto: %b" % ((special[FORWARDED_PROTO] if trusted else None) or scheme),
     ]
-    host = special.get(FORWARDED_HOST, head.host)
+    host = (special[FORWARDED_HOST] if trusted else None) or head.host
     if host:
         lines.append(b"X-Forwarded-Host: %b" % host)
     element = b"for=%b%b;proto=%b" % (_node(peer), b';host="%b"' % head.host if head.host else b"", scheme)
-    said = special.get(FORWARDED)
+    said = special[FORWARDED] if trusted else None
     lines.append(b"Forwarded: %b" % (element if said is None else said + b", " + element))
-    received = head.special.get(VIA)
+    received = special[VIA]
     if via:
         lines.append(b"Via: %b" % (_PSEUDONYM if received is None else received + b", " + _PSEUDONYM))
     elif received is not None:

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from gateway.policies.refusal import Refusal
-from gateway.proxy.grammar import FieldLines, RepeatedField, decimal, is_host, is_token, list_tokens
+from gateway.proxy.grammar import FieldLines, RepeatedField, Special, decimal, is_host, is_token, list_tokens
 from gateway.proxy.target import PLAIN_PATH, Target, read_target
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (" + PLAIN_PATH + rb")(\?[!\"$-~]*)? HTTP/1\.([01])")
@@ -38,6 +38,8 @@ FORWARDED: Final = 14
 VIA: Final = 15
 OVERRIDE: Final = 16
 """Several fields of different names, so each is kept as its whole line."""
+_STEERING: Final = [TRANSFER_ENCODING, CONTENT_LENGTH, CONNECTION, EXPECT, OVERRIDE]
+"""Kinds that few requests have, and that change how a request is read or sent."""
 
 _DROPPED_NAMES: Final = (
     # Hop-by-hop, RFC 9110 section 7.6.1; trailers are dropped, so is their announcement and the wish for them.
@@ -63,6 +65,15 @@ _OVERRIDE_NAMES: Final = (
     *(b"x-original-method", b"x-original-uri", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-host"),
     *(b"x-forwarded-path", b"x-override-url"),
 )
+_ONCE: Final = {
+    HOST: "Host",
+    CONTENT_LENGTH: "Content-Length",
+    TRANSFER_ENCODING: "Transfer-Encoding",
+    API_KEY: "X-API-KEY",
+    AUTHORIZATION: "Authorization",
+}
+"""A second one of these is an attack or a bug, never a list."""
+
 _LINES: Final = FieldLines(
     {
         **dict.fromkeys(_DROPPED_NAMES, DROPPED),
@@ -82,19 +93,11 @@ _LINES: Final = FieldLines(
         b"forwarded": FORWARDED,
         b"via": VIA,
     },
+    _ONCE,
     dropped=DROPPED,
     whole=OVERRIDE,
     unremembered=frozenset({API_KEY, AUTHORIZATION}),
 )
-_ONCE: Final = {
-    HOST: "Host",
-    CONTENT_LENGTH: "Content-Length",
-    TRANSFER_ENCODING: "Transfer-Encoding",
-    API_KEY: "X-API-KEY",
-    AUTHORIZATION: "Authorization",
-}
-"""A second one of these is an attack or a bug, never a list."""
-
 CHUNKED: Final = -1
 """`RequestHead.body_length` of a body whose length its chunks tell."""
 
@@ -147,7 +150,7 @@ class RequestHead:
     path: bytes
     query: bytes
     raw_path: bytes
-    special: dict[int, bytes]
+    special: Special
     """The values of the fields that the gateway judges, by their number above."""
     traits: int
     """What in the path only some routes accept, see `target`."""
@@ -156,6 +159,14 @@ class RequestHead:
     def __repr__(self) -> str:
         """Name the request without its credential."""
         return f"<RequestHead {self.method!r} {self.path!r} host={self.host!r} body={self.body_length}>"
+
+
+_METHOD_NOT_SERVED: Final = Refusal(
+    405,
+    "method_not_allowed",
+    "CONNECT and TRACE are not served by this gateway.",
+    (("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
+)
 
 
 def malformed(detail: str, status: int = 400, code: str = "malformed_request") -> MalformedRequest:
@@ -174,9 +185,8 @@ def read_request_head(section: bytes, field_limit: int) -> RequestHead:
     authority = _read_request_line(head, lines[0])
     if len(lines) > field_limit + 1:
         raise malformed(f"The request has more than {field_limit} fields.", 431, "too_many_fields")
-    del lines[0]
     try:
-        head.forwarded, head.special = _LINES.read(lines, _ONCE)
+        head.forwarded, head.special = _LINES.read(lines)
     except RepeatedField as error:
         raise malformed(f"The request has more than one {error} field.") from None
     except ValueError:
@@ -190,19 +200,40 @@ _NO_FIELD_LINE: Final = (
 )
 
 
+_REQUEST_LINES: Final[dict[bytes, tuple[bytes, bytes, int]]] = {}
+"""Plain request lines without a query that were judged: method, path and x of HTTP/1.x; bounded like field lines."""
+_REQUEST_LINES_LIMIT: Final = 4096
+_REQUEST_LINE_MEMO_BYTES: Final = 160
+
+
 def _read_request_line(head: RequestHead, line: bytes) -> bytes | None:
     """Fill in method, path and version; returns the authority of an absolute-form target."""
+    known = _REQUEST_LINES.get(line)
+    if known is not None:
+        method, path, minor = known
+        head.method, head.path, head.raw_path, head.query, head.minor = method, path, path, b"", minor
+        head.traits = 0
+        return None
     match = _PLAIN_REQUEST_LINE.fullmatch(line)
     if match is not None:
-        method, path, query, minor = match.groups(b"")
+        method, path, query, version = match.groups(b"")
         if path.find(b"//") < 0 and path.find(b"/.") < 0 and method not in _UNSUPPORTED_METHODS:
             head.method, head.path, head.raw_path, head.query = method, path, path, query
-            head.minor = 1 if minor == b"1" else 0
+            head.minor = 1 if version == b"1" else 0
             head.traits = 0
+            if not query:
+                _remember(line, head)
             return None
     target = _read_odd_request_line(head, line)
     head.path, head.raw_path, head.query, head.traits = target.path, target.raw_path, target.query, target.traits
     return target.authority
+
+
+def _remember(line: bytes, head: RequestHead) -> None:
+    if len(_REQUEST_LINES) >= _REQUEST_LINES_LIMIT:
+        _REQUEST_LINES.clear()
+    if len(line) <= _REQUEST_LINE_MEMO_BYTES:
+        _REQUEST_LINES[line] = head.method, head.path, head.minor
 
 
 def _read_odd_request_line(head: RequestHead, line: bytes) -> Target:
@@ -215,7 +246,7 @@ def _read_odd_request_line(head: RequestHead, line: bytes) -> Target:
             raise malformed("Only HTTP/1.1 and HTTP/1.0 are spoken here.", 505, "unsupported_http_version")
         raise malformed("The request line does not end in an HTTP version.")
     if method in _UNSUPPORTED_METHODS:
-        raise malformed(f"{method.decode()} is not served by this gateway.", 405, "method_not_allowed")
+        raise MalformedRequest(_METHOD_NOT_SERVED)
     head.method = method
     head.minor = 1 if version == b"HTTP/1.1" else 0
     try:
@@ -224,20 +255,22 @@ def _read_odd_request_line(head: RequestHead, line: bytes) -> Target:
         raise malformed(f"The request target is ambiguous or malformed: {error}.", code="ambiguous_target") from None
 
 
-def _read_special(head: RequestHead, special: dict[int, bytes], authority: bytes | None) -> None:
+def _read_special(head: RequestHead, special: Special, authority: bytes | None) -> None:
     """Judge the fields that steer the request; most have a Host and a credential and no other."""
-    head.api_key = special.get(API_KEY)
-    head.authorization = special.get(AUTHORIZATION)
-    received = special.get(HOST, b"")
-    host = _HOSTS.get(received)
-    head.host = host if host is not None and authority is None else _judge_host(head, received, authority)
+    head.api_key = special[API_KEY]
+    head.authorization = special[AUTHORIZATION]
+    received = special[HOST]
+    host = _HOSTS.get(received) if received is not None and authority is None else None
+    head.host = host if host is not None else _judge_host(head, received, authority)
     head.body_length = 0
     head.keep_alive = head.minor == 1
     head.expects_continue = False
     head.wants_websocket = False
     head.odd = False
-    if len(special) > 1 + (head.api_key is not None) + (head.authorization is not None):
-        _read_steering(head, special)
+    for kind in _STEERING:
+        if special[kind] is not None:
+            _read_steering(head, special)
+            break
 
 
 _HOSTS: Final[dict[bytes, bytes]] = {}
@@ -245,9 +278,9 @@ _HOSTS: Final[dict[bytes, bytes]] = {}
 _HOSTS_LIMIT: Final = 1024
 
 
-def _judge_host(head: RequestHead, received: bytes, authority: bytes | None) -> bytes:
+def _judge_host(head: RequestHead, received: bytes | None, authority: bytes | None) -> bytes:
     """The one host of a request (RFC 9112 section 3.2)."""
-    if HOST not in head.special:
+    if received is None:
         if head.minor:
             raise malformed("An HTTP/1.1 request needs a Host field.")
         return authority or b""
@@ -261,22 +294,22 @@ def _judge_host(head: RequestHead, received: bytes, authority: bytes | None) -> 
     return host
 
 
-def _read_steering(head: RequestHead, special: dict[int, bytes]) -> None:
+def _read_steering(head: RequestHead, special: Special) -> None:
     """Framing, connection, upgrade, expectation: in this order, since each leans on the one before."""
-    if TRANSFER_ENCODING in special or CONTENT_LENGTH in special:
-        head.body_length = _read_framing(special, head.minor)
-    connection = special.get(CONNECTION)
+    head.body_length = _read_framing(special, head.minor)
+    connection = special[CONNECTION]
     if connection is not None:
         _read_connection(head, special, connection)
-    if EXPECT in special:
-        _read_expect(head, special[EXPECT])
-    head.odd = head.expects_continue or head.wants_websocket or OVERRIDE in special
+    expectation = special[EXPECT]
+    if expectation is not None:
+        _read_expect(head, expectation)
+    head.odd = head.expects_continue or head.wants_websocket or special[OVERRIDE] is not None
 
 
-def _read_framing(special: dict[int, bytes], minor: int) -> int:
+def _read_framing(special: Special, minor: int) -> int:
     """The length of the body, RFC 9112 section 6.3, in its strictest reading."""
-    coding = special.get(TRANSFER_ENCODING)
-    length = special.get(CONTENT_LENGTH)
+    coding = special[TRANSFER_ENCODING]
+    length = special[CONTENT_LENGTH]
     if coding is not None:
         if length is not None:
             raise malformed("The request has both Content-Length and Transfer-Encoding.")
@@ -287,13 +320,15 @@ def _read_framing(special: dict[int, bytes], minor: int) -> int:
                 raise malformed("Only the transfer coding `chunked` is accepted.", 501, "transfer_coding_not_supported")
             raise malformed("Transfer-Encoding is not exactly `chunked`.")
         return CHUNKED
-    parsed = decimal(length or b"")
+    if length is None:
+        return 0
+    parsed = decimal(length)
     if parsed < 0:
         raise malformed("Content-Length is no plain decimal number.")
     return parsed
 
 
-def _read_connection(head: RequestHead, special: dict[int, bytes], value: bytes) -> None:
+def _read_connection(head: RequestHead, special: Special, value: bytes) -> None:
     """Obey Connection (RFC 9110 section 7.6.1): persistence, nominated fields, and a WebSocket's upgrade.
 
     Only fields that travel on can be nominated away; naming framing, credential or identity fields changes nothing,
@@ -305,10 +340,10 @@ def _read_connection(head: RequestHead, special: dict[int, bytes], value: bytes)
     if nominated:
         head.forwarded = [line for line in head.forwarded if line.partition(b":")[0].lower() not in nominated]
         if b"via" in nominated:
-            special.pop(VIA, None)
+            special[VIA] = None
     head.wants_websocket = (
         b"upgrade" in options
-        and special.get(UPGRADE, b"").lower() == b"websocket"
+        and (special[UPGRADE] or b"").lower() == b"websocket"
         and head.method == b"GET"
         and head.minor == 1
         and head.body_length == 0

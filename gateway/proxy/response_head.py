@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from gateway.proxy.body import BodyReader, ChunkedBody, ConnectionBody, LengthBody
-from gateway.proxy.grammar import FieldLines, RepeatedField, decimal, list_tokens
+from gateway.proxy.grammar import FieldLines, RepeatedField, Special, decimal, list_tokens
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*))?")
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"timeout=([0-9]{1,6})", re.IGNORECASE)
@@ -43,9 +43,9 @@ _LINES: Final = FieldLines(
         b"location": LOCATION,
         b"date": DATE,
     },
+    {CONTENT_LENGTH: "Content-Length", TRANSFER_ENCODING: "Transfer-Encoding", LOCATION: "Location"},
     dropped=DROPPED,
 )
-_ONCE: Final = {CONTENT_LENGTH: "Content-Length", TRANSFER_ENCODING: "Transfer-Encoding", LOCATION: "Location"}
 
 
 class MalformedResponse(Exception):
@@ -75,7 +75,7 @@ class ResponseHead:
     """From `Keep-Alive: timeout=`; -1 where the upstream does not say."""
     length: int
     """Bytes of the body that follows, 0 when none does; -1: chunked, or until the connection ends."""
-    special: dict[int, bytes]
+    special: Special
     status: int
     status_line: bytes
     """As the gateway sends it, without CRLF."""
@@ -97,9 +97,8 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     lines = section.split(b"\r\n")
     head = ResponseHead()
     head.status, head.status_line, head.keep_alive = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
-    del lines[0]
     try:
-        head.forwarded, head.special = _LINES.read(lines, _ONCE)
+        head.forwarded, head.special = _LINES.read(lines)
     except RepeatedField as error:
         message = f"the response has more than one {error} field"
         raise MalformedResponse(message) from None
@@ -108,11 +107,12 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
         raise MalformedResponse(message) from None
     special = head.special
     head.keep_alive_seconds = -1
-    connection = special.get(CONNECTION)
+    connection = special[CONNECTION]
     if connection is not None:
         _read_connection(head, connection)
-    if KEEP_ALIVE in special:
-        _read_keep_alive(head, special[KEEP_ALIVE])
+    keep_alive = special[KEEP_ALIVE]
+    if keep_alive is not None:
+        _read_keep_alive(head, keep_alive)
     _read_framing(head, special, method)
     return head
 
@@ -153,10 +153,10 @@ def _read_keep_alive(head: ResponseHead, value: bytes) -> None:
         head.keep_alive_seconds = int(match.group(1))
 
 
-def _read_framing(head: ResponseHead, special: dict[int, bytes], method: bytes) -> None:
+def _read_framing(head: ResponseHead, special: Special, method: bytes) -> None:
     """RFC 9112 section 6.3, in its strictest reading."""
-    coding = special.get(TRANSFER_ENCODING)
-    length = special.get(CONTENT_LENGTH)
+    coding = special[TRANSFER_ENCODING]
+    length = special[CONTENT_LENGTH]
     size = -1
     if length is not None:
         size = decimal(length)

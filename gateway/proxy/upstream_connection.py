@@ -186,14 +186,14 @@ class UpstreamConnection(asyncio.Protocol):
     # --- the response -----------------------------------------------------------------------------------------------
 
     def _read_head(self, exchange: "Exchange", data: bytes) -> None:
-        end = data.find(b"\r\n\r\n")
-        while 0 <= end <= HEAD_LIMIT_BYTES:
+        section, ending, rest = data.partition(b"\r\n\r\n")
+        while ending and len(section) <= HEAD_LIMIT_BYTES:
             try:
-                response = read_response_head(data[:end], exchange.head.method)
+                response = read_response_head(section, exchange.head.method)
             except MalformedResponse as error:
                 exchange.upstream_broke(str(error))
                 return
-            data = data[end + 4 :]
+            data = rest
             if response.status >= _FIRST_FINAL_STATUS:
                 self._buffer = b""
                 self._response = response
@@ -208,8 +208,8 @@ class UpstreamConnection(asyncio.Protocol):
                 exchange.upstream_broke("too many interim responses")
                 return
             exchange.relay_interim(response)
-            end = data.find(b"\r\n\r\n")
-        if end >= 0 or len(data) > HEAD_LIMIT_BYTES:
+            section, ending, rest = data.partition(b"\r\n\r\n")
+        if ending or len(data) > HEAD_LIMIT_BYTES:
             exchange.upstream_broke("the response head is too large")
             return
         self._buffer = data

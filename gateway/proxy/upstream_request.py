@@ -28,7 +28,7 @@ def upstream_head(exchange: "Exchange", host_field: bytes) -> bytes:
         lines.append(
             b"Transfer-Encoding: chunked" if head.body_length == CHUNKED else b"Content-Length: %d" % head.body_length
         )
-    elif CONTENT_LENGTH in head.special:
+    elif head.special[CONTENT_LENGTH] is not None:
         lines.append(b"Content-Length: 0")
     if entry is not None:
         lines += (entry.owner_fields, entry.key_field)
@@ -53,8 +53,9 @@ def _add_rare(lines: list[bytes], head: RequestHead, exchange: "Exchange") -> No
         lines.append(b"X-API-KEY: " + head.api_key)
     if head.authorization is not None and (exchange.passes_authorization or route.forward_credential):
         lines.append(b"Authorization: " + head.authorization)
-    if OVERRIDE in head.special and route.allow_method_override:
-        lines.append(head.special[OVERRIDE])
+    override = head.special[OVERRIDE]
+    if override is not None and route.allow_method_override:
+        lines.append(override)
     if head.expects_continue:
         lines.append(b"Expect: 100-continue")
     if head.wants_websocket:
