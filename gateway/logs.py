@@ -16,19 +16,14 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from gateway.settings.quoting import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings.model import LogSettings
 
 _STANDARD_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    0x09: "\\t",
-    0x0A: "\\n",
-    0x0D: "\\r",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
 
 
 def configure(settings: LogSettings, process: str) -> None:
@@ -48,11 +43,12 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback follows on lines of its own, indented, as people read it."""
-        parts = [_timestamp(record), record.levelname.lower(), f"{self._process}:", _one_line(record.getMessage())]
-        parts += [f"{name}={_one_line(str(value))}" for name, value in _extra_fields(record)]
+        parts = [_timestamp(record), record.levelname.lower(), f"{self._process}:", printable(record.getMessage())]
+        parts += [f"{name}={printable(str(value))}" for name, value in _extra_fields(record)]
         line = " ".join(parts)
         if record.exc_info:
-            line += "\n    " + self.formatException(record.exc_info).replace("\n", "\n    ")
+            traceback = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n    {printable(each)}" for each in traceback)
         return line
 
 
@@ -85,7 +81,3 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 def _extra_fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     return ((name, value) for name, value in vars(record).items() if name not in _STANDARD_FIELDS)
-
-
-def _one_line(text: str) -> str:
-    return text.translate(_ESCAPES)

@@ -58,6 +58,13 @@ def test_an_exception_is_kept_with_its_traceback() -> None:
     assert logs.TextFormatter("control").format(record).splitlines()[-1].startswith("    ValueError: invalid")
 
 
+def test_no_exception_moves_the_cursor_or_begins_a_line_at_the_margin() -> None:
+    error = ValueError("a\n2026 error b\x1b[2J\u2028c")
+    record = _record("failed", exc_info=(ValueError, error, None))
+    _, *rest = logs.TextFormatter("control").format(record).splitlines()
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
+
+
 def test_records_below_the_level_are_dropped_and_the_rest_go_to_stderr(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

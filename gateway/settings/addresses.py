@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from gateway.settings.quoting import quoted
+
 MAX_PORT = 65_535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")  # RFC 1123, plus "_": container networks name services with it
@@ -41,13 +43,13 @@ def parse_host(text: str) -> str:
         reason = "has no host"
         raise ValueError(reason)
     if not host.isascii():
-        reason = f'has the host "{text}", which must be written in its ASCII form (xn--…)'
+        reason = f"has the host {quoted(text)}, which must be written in its ASCII form (xn--…)"
         raise ValueError(reason)
     if re.fullmatch(r"[0-9.]+", host):  # "1.2.3" is an address to some resolvers and a name to others
         return _ipv4(host)
     labels = host.split(".")
     if len(host) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) for label in labels):
-        reason = f'has the host "{text}", which is neither a host name nor an address'
+        reason = f"has the host {quoted(text)}, which is neither a host name nor an address"
         raise ValueError(reason)
     return host
 
@@ -59,7 +61,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     """
     host, colon, port = _cut_port(text)
     if not host or not colon:
-        reason = f'must be written host:port, such as "0.0.0.0:8080" or "[::1]:8080", not "{text}"'
+        reason = f'must be written host:port, such as "0.0.0.0:8080" or "[::1]:8080", not {quoted(text)}'
         raise ValueError(reason)
     return parse_host(host).strip("[]"), _port(port, lowest=0)
 
@@ -98,9 +100,9 @@ def parse_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         widened = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        reason = f'must be a network such as "10.0.0.0/8" or an address, not "{text}"'
+        reason = f'must be a network such as "10.0.0.0/8" or an address, not {quoted(text)}'
         raise ValueError(reason) from None
-    reason = f'"{text}" is an address within a network: write "{widened}" for the network'
+    reason = f'{quoted(text)} is an address within a network: write "{widened}" for the network'
     raise ValueError(reason)
 
 
@@ -109,18 +111,18 @@ def _cut_port(text: str) -> tuple[str, str, str]:
     if text.startswith("["):
         host, bracket, rest = text.partition("]")
         if rest and not rest.startswith(":"):
-            reason = f'has "{rest}" after the address, where only a port may follow'
+            reason = f"has {quoted(rest)} after the address, where only a port may follow"
             raise ValueError(reason)
         return host + bracket, rest[:1], rest[1:]
     if text.count(":") > 1:
-        reason = f'"{text}" has several colons: write an IPv6 address in brackets, such as "[::1]:8080"'
+        reason = f'{quoted(text)} has several colons: write an IPv6 address in brackets, such as "[::1]:8080"'
         raise ValueError(reason)
     return text.partition(":")
 
 
 def _port(text: str, *, lowest: int) -> int:
     if not _PORT.fullmatch(text) or not lowest <= int(text) <= MAX_PORT:
-        reason = f'has the port "{text}", which must be a number from {lowest} to {MAX_PORT}'
+        reason = f"has the port {quoted(text)}, which must be a number from {lowest} to {MAX_PORT}"
         raise ValueError(reason)
     return int(text)
 
@@ -129,16 +131,16 @@ def _ipv4(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        reason = f'has "{text}", which is not a complete IPv4 address'
+        reason = f"has {quoted(text)}, which is not a complete IPv4 address"
         raise ValueError(reason) from None
 
 
 def _ipv6(text: str) -> str:
     if not text.endswith("]") or "%" in text:  # a zone means nothing to any machine but this one
-        reason = f'has "{text}", which is not an IPv6 address in brackets'
+        reason = f"has {quoted(text)}, which is not an IPv6 address in brackets"
         raise ValueError(reason)
     try:
         return str(ipaddress.IPv6Address(text[1:-1]))
     except ValueError:
-        reason = f'has "{text}", which is not an IPv6 address in brackets'
+        reason = f"has {quoted(text)}, which is not an IPv6 address in brackets"
         raise ValueError(reason) from None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from gateway.settings.addresses import parse_listen, parse_target
 from gateway.settings.key_path import nearest
 from gateway.settings.kinds import number
+from gateway.settings.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.settings.key_path import KeyPath
-    from gateway.settings.model import RouteSettings, Settings, UpstreamSettings
+    from gateway.settings.model import CorsSettings, RouteSettings, Settings, UpstreamSettings
 
 _MATCHED = ("path", "hosts", "methods", "case_insensitive")
 _WILDCARD_HOSTS = {"0.0.0.0": ".", "::": ":"}  # noqa: S104 - compared with, not listened on
@@ -38,6 +39,7 @@ class Disagreement:
 def disagreements(settings: Settings) -> Iterator[Disagreement]:
     """Yield everything that does not fit together, in the order of the model."""
     yield from _listeners(settings)
+    yield from _me_path(settings)
     yield from _cache(settings)
     yield from _twins("upstreams", settings.upstreams)
     for index, upstream in enumerate(settings.upstreams):
@@ -68,6 +70,12 @@ def _same_host(one: str, other: str) -> bool:
         for wildcard, mark in _WILDCARD_HOSTS.items()
         for left, right in ((one, other), (other, one))
     )
+
+
+def _me_path(settings: Settings) -> Iterator[Disagreement]:
+    path = settings.server.me_path or ""
+    if ";" in path or "%2F" in path:
+        yield Disagreement(("server", "me_path"), "has ; or %2F in it, which requests may have on some routes only")
 
 
 def _cache(settings: Settings) -> Iterator[Disagreement]:
@@ -102,7 +110,7 @@ def _upstream(path: KeyPath, upstream: UpstreamSettings) -> Iterator[Disagreemen
             ((*tls_path, "verify"),),
         )
     if tls.ca_file and not os.access(tls.ca_file, os.R_OK):
-        yield Disagreement((*tls_path, "ca_file"), f'names "{tls.ca_file}", which cannot be read')
+        yield Disagreement((*tls_path, "ca_file"), f"names {quoted(tls.ca_file)}, which cannot be read")
     if (tls.ca_file or tls.server_name or not tls.verify) and not any(
         parse_target(target).scheme == "https" for target in upstream.targets
     ):
@@ -141,6 +149,25 @@ def _route(path: KeyPath, route: RouteSettings) -> Iterator[Disagreement]:
         yield Disagreement(
             (*path, "path"), "has %2F in it, so allow_encoded_slash must be true", ((*path, "allow_encoded_slash"),)
         )
+    if route.cors is not None and route.cors.allow_credentials:
+        yield from _credentials((*path, "cors"), route.cors)
+
+
+def _credentials(path: KeyPath, cors: CorsSettings) -> Iterator[Disagreement]:
+    """Name each `*`, which browsers take for a name where cookies are allowed (Fetch Standard, section 3.2.5)."""
+    if "*" in cors.allow_origins:
+        yield Disagreement(
+            (*path, "allow_credentials"),
+            'cannot be true where allow_origins is "*": name the origins whose pages may send cookies',
+            ((*path, "allow_origins"),),
+        )
+    for name in ("allow_methods", "allow_headers", "expose_headers"):
+        if "*" in getattr(cors, name):
+            yield Disagreement(
+                (*path, name),
+                'has "*", which stands for nothing where allow_credentials is true: name them one by one',
+                ((*path, "allow_credentials"),),
+            )
 
 
 def _rival_routes(routes: tuple[RouteSettings, ...]) -> Iterator[Disagreement]:

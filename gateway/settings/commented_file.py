@@ -36,20 +36,22 @@ def commented_file() -> str:
     """Return the whole file."""
     lines = [_OPENING.rstrip("\n")]
     for table, model in kinds.walk(Settings):
-        lines += ["", "", *_comment(_summary(model)), kinds.header(table)]
+        optional = kinds.at(Settings, table).optional
+        lines += ["", "", *_comment(_summary(model)), f"{'#' if optional else ''}{kinds.header(table)}"]
         for name, kind in kinds.fields(model).items():
             if kind.model is None:
-                lines += _setting(name, kind, model.model_fields[name])
+                lines += _setting(name, kind, model.model_fields[name], needed=not optional)
     return "\n".join(lines) + "\n"
 
 
-def _setting(name: str, kind: Kind, info: FieldInfo) -> Iterator[str]:
+def _setting(name: str, kind: Kind, info: FieldInfo, *, needed: bool) -> Iterator[str]:
+    """`needed`: the table is there, so what it requires is, too."""
     rule = f" ({kind.rule()})" if kind.lowest is not None or kind.choices else ""
     unset = " Not set unless given; for example:" if kind.optional else ""
     yield ""
     yield from _comment(f"{info.description}{rule}{unset}")
     shown = info.examples[0] if info.examples else info.default
-    yield f"{'' if info.is_required() else '#'}{name} = {value_text(shown)}"
+    yield f"{'' if needed and info.is_required() else '#'}{name} = {value_text(shown)}"
 
 
 def _summary(model: type[BaseModel]) -> str:

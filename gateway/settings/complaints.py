@@ -14,6 +14,7 @@ from gateway.settings import kinds
 from gateway.settings.key_path import nearest, overlap
 from gateway.settings.kinds import Kind, Shape
 from gateway.settings.model import Settings
+from gateway.settings.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def _complaint(error: ErrorDetails) -> Complaint:
         case "too_long":
             reason = f"must have at most {context['max_length']} entries"
         case _:
-            reason = f"must be {_expected(path, kind)}, not {kinds.quoted(error['input'])}"
+            reason = f"must be {_expected(path, kind)}, not {quoted(error['input'])}"
     return Complaint(path, reason)
 
 

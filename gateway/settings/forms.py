@@ -14,11 +14,21 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from gateway.settings.addresses import parse_host, parse_listen, parse_network, parse_target
+from gateway.settings.quoting import MAX_SUGGESTED_CHARACTERS, quoted
 
 Item = TypeVar("Item", bound=Hashable)
 
 SQLITE_SCHEME = "sqlite:///"
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2, token
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[a-z0-9._-]+")
+_OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "x-api-key", "authorization"})
+# What `proxy.request_head` takes out of each request, which lies above this layer, and names that look like it.
+_KEPT_FIELD = re.compile(
+    r"x-(?:anonymous|authenticated|consumer|credential|forwarded|original)-.*"
+    r"|x-(?:client-ip|cluster-client-ip|http-method|http-method-override|method-override|organization-id|override-url"
+    r"|real-ip|request-id|rewrite-url)"
+    r"|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy-.*|te|trailer|true-client-ip|upgrade|via"
+)
 _UNANSWERED_METHODS = ("CONNECT", "TRACE")
 _PERMISSION_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # as `keys` has it, which lies above this layer
 _PERMISSION = re.compile(rf"{_PERMISSION_PART}:{_PERMISSION_PART}")
@@ -49,7 +59,30 @@ def network(text: str) -> str:
 def name(text: str) -> str:
     """Accept the name of an upstream or route: it appears in logs, metrics and addresses as it is."""
     if not _NAME.fullmatch(text):
-        _refuse(f"must be 1 to 64 letters, digits and . _ - beginning with a letter or digit, not {_quoted(text)}")
+        _refuse(f"must be 1 to 64 letters, digits and . _ - beginning with a letter or digit, not {quoted(text)}")
+    return text
+
+
+def origin(text: str) -> str:
+    """Accept an origin as browsers write it in an Origin field (RFC 6454 section 6.2), or "*"."""
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        _refuse(f"must be * or an origin in lower case, such as https://app.example.com, not {quoted(text)}")
+    if (text.startswith("http://") and text.endswith(":80")) or (text.startswith("https://") and text.endswith(":443")):
+        _refuse(f"must leave out the default port, as browsers do: write {quoted(text.rpartition(':')[0])}")
+    return text
+
+
+def field_name(text: str) -> str:
+    """Accept the name of an HTTP field that is not the gateway's own business."""
+    if not _METHOD.fullmatch(text) or text.lower().replace("_", "-") in _OWN_FIELDS:
+        _refuse(f"must name an HTTP field that the gateway leaves alone, such as X-Tenant, not {quoted(text)}")
+    return text
+
+
+def tenant_header(text: str) -> str:
+    """Accept the name of a field that clients send and upstreams get: another one could not be compared."""
+    if _KEPT_FIELD.fullmatch(field_name(text).lower().replace("_", "-")):
+        _refuse(f"must not be {text}: whatever clients say in it is overwritten or dropped")
     return text
 
 
@@ -59,30 +92,31 @@ def host_pattern(text: str) -> str:
         _refuse("must not be *: leave the list empty for every host")
     wildcard, rest = ("*.", text[2:]) if text.startswith("*.") else ("", text)
     if "*" in rest:
-        _refuse(f"may have a * only as the whole first label, such as *.example.com, not {_quoted(text)}")
+        _refuse(f"may have a * only as the whole first label, such as *.example.com, not {quoted(text)}")
     if re.search(r":[0-9]*$", rest) and not re.fullmatch(r"\[.*\]", rest):
-        _refuse(f"must name a host without a port, not {_quoted(text)}")
+        _refuse(f"must name a host without a port, not {quoted(text)}")
     host = parse_host(rest)
     if wildcard and not re.search(r"[a-z]", host.rpartition(".")[2]):
-        _refuse(f"may have a * only in front of a name, not {_quoted(text)}")
+        _refuse(f"may have a * only in front of a name, not {quoted(text)}")
     return wildcard + host
 
 
 def route_path(text: str) -> str:
     """Accept a path that is already as the proxy writes paths, so that comparing bytes is comparing paths."""
     if not text.startswith("/"):
-        _refuse(f"must begin with /, not {_quoted(text)}")
+        _refuse(f"must begin with /, not {quoted(text)}")
     if "?" in text or "#" in text:
         _refuse("must be a path alone: routes do not look at queries")
     if not text.isascii() or re.search(r"[\x00-\x20\x7f]", text):
-        _refuse(f"must be percent-encoded: write {_quoted(quote(text, safe=_PATH_PUNCTUATION))}")
+        encoded = quote(text, safe=_PATH_PUNCTUATION, errors="surrogatepass")
+        _refuse(f"must be percent-encoded: write {_suggested(encoded)}")
     if "//" in text:
-        _refuse(f"must not repeat slashes: write {_quoted(re.sub('/+', '/', text))}")
+        _refuse(f"must not repeat slashes: write {_suggested(re.sub('/+', '/', text))}")
     if text != "/" and text.endswith("/"):
-        _refuse(f"must not end in a slash, as it covers all below it: write {_quoted(text.rstrip('/'))}")
+        _refuse(f"must not end in a slash, as it covers all below it: write {_suggested(text.rstrip('/'))}")
     bad = re.search(r"[^A-Za-z0-9!$&\'()*+,;=:@\-._~/%]", text)
     if bad:
-        _refuse(f"must not have {_quoted(bad.group())} in it: percent-encode it")
+        _refuse(f"must not have {quoted(bad.group())} in it: percent-encode it")
     _check_percent_codes(text)
     if any(segment in {".", ".."} for segment in text.split("/")):
         _refuse("must not have . or .. as a segment")
@@ -92,16 +126,16 @@ def route_path(text: str) -> str:
 def health_path(text: str) -> str:
     """Accept what is asked for by a health check: a path and, where the upstream needs one, a query."""
     if not re.fullmatch(r"/[!$-;=?-\[\]-_a-z~]*", text):
-        _refuse(f'must be a path such as "/health", not {_quoted(text)}')
+        _refuse(f'must be a path such as "/health", not {quoted(text)}')
     return text
 
 
 def method(text: str) -> str:
     """Accept a request method. Their case matters (RFC 9110 9.1), so it is never changed silently."""
     if not _METHOD.fullmatch(text):
-        _refuse(f"must be a method such as GET, not {_quoted(text)}")
+        _refuse(f"must be a method such as GET, not {quoted(text)}")
     if text != text.upper():
-        _refuse(f"must be in capitals, as methods are sent so: write {_quoted(text.upper())}")
+        _refuse(f"must be in capitals, as methods are sent so: write {_suggested(text.upper())}")
     if text in _UNANSWERED_METHODS:
         _refuse(f"must not be {text}, which the gateway always refuses")
     return text
@@ -110,7 +144,7 @@ def method(text: str) -> str:
 def permission(text: str) -> str:
     """Accept a permission that a route asks for: one, not a pattern, as a key either holds it or not."""
     if not _PERMISSION.fullmatch(text):
-        _refuse(f'must be written resource:action, such as "orders:read", without *, not {_quoted(text)}')
+        _refuse(f'must be written resource:action, such as "orders:read", without *, not {quoted(text)}')
     return text
 
 
@@ -119,7 +153,7 @@ def key_prefix(text: str) -> str:
     if not _KEY_PREFIX.fullmatch(text):
         _refuse(
             f'must be 2 to 32 letters, digits and _ that begin with a letter and end in _, such as "sk_live_", '
-            f"not {_quoted(text)}",
+            f"not {quoted(text)}",
         )
     return text
 
@@ -140,14 +174,21 @@ def store_url(text: str) -> str:
     file = text.removeprefix(SQLITE_SCHEME)
     if not file or file.endswith("/") or file.startswith(":memory:"):
         _refuse("must name a file: the gateway's processes share it")
-    if re.search(r"[?#\x00-\x1f\x7f]", file):
-        _refuse("must be a plain file name, without options, # or control characters")
-    return text
+    if re.search(r"[?#]", file):
+        _refuse("must be a plain file name, without options or #")
+    return SQLITE_SCHEME + file_name(file)
 
 
 def store_path(url: str) -> Path:
     """Return the file that an accepted SQLite address names, relative ones to the working directory."""
     return Path(url.removeprefix(SQLITE_SCHEME))
+
+
+def file_name(text: str) -> str:
+    """Accept the name of a file that can be written down: in a log, and in UTF-8, as settings travel."""
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        _refuse("must be a file name in UTF-8, without control characters")
+    return text
 
 
 def server_name(text: str) -> str:
@@ -159,7 +200,7 @@ def distinct(values: Sequence[Item]) -> Sequence[Item]:
     """Refuse a list that says the same twice: one of them was meant to be something else."""
     for position, value in enumerate(values):
         if value in values[:position]:
-            _refuse(f"has {_quoted(str(value))} twice")
+            _refuse(f"has {quoted(str(value))} twice")
     return values
 
 
@@ -169,7 +210,7 @@ def distinct_targets(values: Sequence[str]) -> Sequence[str]:
     for value in values:
         twin = seen.setdefault(parse_target(value), value)
         if twin is not value:
-            _refuse(f"has the same server twice: {_quoted(twin)} and {_quoted(value)}")
+            _refuse(f"has the same server twice: {quoted(twin)} and {quoted(value)}")
     return values
 
 
@@ -187,8 +228,8 @@ def _check_percent_codes(text: str) -> None:
             _refuse(f"must have its percent codes in capitals: write {code.upper()} for {code}")
 
 
-def _quoted(text: str) -> str:
-    return f'"{text}"' if text.isprintable() else f'"{text.encode("unicode_escape").decode("ascii")}"'
+def _suggested(text: str) -> str:
+    return quoted(text, longest=MAX_SUGGESTED_CHARACTERS)
 
 
 def _refuse(reason: str) -> None:

@@ -7,9 +7,10 @@ that goes with a path is what people look at.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from typing import TYPE_CHECKING
+
+from gateway.settings.quoting import between_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ def written(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            bare = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+            bare = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{between_quotes(part)}"'
             text += f".{bare}" if text else bare
     return text
 

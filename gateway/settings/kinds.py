@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from pydantic import BaseModel
 
+from gateway.settings.quoting import quoted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pydantic.fields import FieldInfo
 
     from gateway.settings.key_path import KeyPath
 
-MAX_QUOTED_CHARACTERS = 60
+MAX_DIGITS = 60
 GROUPED_FROM = 10_000
 _TABLE_LISTS = (("upstreams",), ("routes",))
 _WHOLE = re.compile(r"[+-]?[0-9](_?[0-9])*", re.ASCII)
@@ -82,6 +84,14 @@ def walk(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[
             yield from walk(kind.model, (*above, name))
 
 
+def at(model: type[BaseModel], path: Iterable[str]) -> Kind:
+    """Return the kind of what a path of names below `model` leads to."""
+    kind = Kind(Shape.TABLE, model=model)
+    for name in path:
+        kind = fields(kind.model or model)[name]
+    return kind
+
+
 def header(path: KeyPath) -> str:
     """Return the line that opens a table in TOML. Indexes do not show in it."""
     names = tuple(str(part) for part in path if isinstance(part, str))
@@ -102,7 +112,7 @@ def parse(text: str, kind: Kind) -> object:
         return _parse_list(stripped, kind)
     if kind.shape is Shape.BOOLEAN and stripped in {"true", "false"}:
         return stripped == "true"
-    if kind.shape is Shape.WHOLE and _WHOLE.fullmatch(stripped) and len(stripped) <= MAX_QUOTED_CHARACTERS:
+    if kind.shape is Shape.WHOLE and _WHOLE.fullmatch(stripped) and len(stripped) <= MAX_DIGITS:
         return int(stripped)
     if kind.shape is Shape.NUMBER and _NUMBER.fullmatch(stripped):
         return float(stripped)
@@ -110,31 +120,9 @@ def parse(text: str, kind: Kind) -> object:
     raise ValueError(reason)
 
 
-def quoted(value: object) -> str:
-    """Say what was found, as short as it can be recognised by, and never with a password in it."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "a table"
-        case list() | tuple():
-            return "a list"
-        case str():
-            shown = json.dumps(redact(value), ensure_ascii=False)
-        case _:
-            shown = str(value)
-    return shown if len(shown) <= MAX_QUOTED_CHARACTERS else shown[:MAX_QUOTED_CHARACTERS] + "…"
-
-
 def number(value: float) -> str:
     """Write a number as TOML reads it too: no ".0", thousands apart from 10_000 on."""
     return f"{value:_.16g}" if abs(value) >= GROUPED_FROM else f"{value:.16g}"
-
-
-def redact(text: str) -> str:
-    """Hide the password of an address such as "postgresql://user:password@host", and a `password=` option."""
-    text = re.sub(r"(://[^:/?#\s]*):.*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&;](?:password|passwd|pwd|sslpassword)=)[^&;\s]*", r"\1***", text)
 
 
 def _kind(annotation: Any) -> Kind:  # noqa: ANN401 - an annotation has no common type
@@ -168,6 +156,9 @@ def _parse_list(text: str, kind: Kind) -> object:
             return json.loads(text)
         except ValueError:
             reason = "must be JSON where it begins with a bracket, and cannot be read as such"
+            raise ValueError(reason) from None
+        except RecursionError:
+            reason = "is nested too deeply"
             raise ValueError(reason) from None
     if kind.shape is not Shape.LIST:
         reason = f"must be {kind.shape.value}, written as JSON"

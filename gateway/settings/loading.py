@@ -11,7 +11,6 @@ This is the only door for settings that people wrote. The processes below receiv
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from gateway.settings.agreement import disagreements
 from gateway.settings.complaints import complaints
 from gateway.settings.key_path import overlap, written
 from gateway.settings.model import Settings
+from gateway.settings.quoting import printable, shortened
 from gateway.settings.sources import SHORTHAND, Origin, from_environment, from_file, from_flags, variable
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 NOWHERE = Origin("default", "settings")
 IMPLIED_NAME = "default"
+_MAX_SOURCE_CHARACTERS = 300  # a path with its line
+_MAX_KEY_CHARACTERS = 120
+_MAX_REASON_CHARACTERS = 800  # long lists of what there is
 _STAND_INS: Mapping[str, Mapping[str, Any]] = {  # for what must be there, while the rest of a row is looked at
     "upstreams": {"name": "unnamed", "targets": ["http://localhost"]},
     "routes": {"name": "unnamed", "upstream": "unnamed"},
@@ -80,7 +83,8 @@ def load(
     if settings is not None:
         problems += _disagreements(settings, tainted, data, origins)
     if problems or settings is None:
-        raise ConfigurationError(sorted(dict.fromkeys(problems), key=_reading_order))
+        in_order = sorted(dict.fromkeys(problems), key=_reading_order)
+        raise ConfigurationError([_presentable(problem) for problem in in_order])
     return LoadedSettings(settings, dict(_origins_of_values((), settings.model_dump(), data, origins)))
 
 
@@ -112,7 +116,7 @@ def _expand_shorthand(layers: list[Layer], data: dict[str, Any], origins: dict[K
         data["upstreams"] = [{"name": IMPLIED_NAME, "targets": targets}]
         origins["upstreams",] = Origin(origin.kind, origin.source, SHORTHAND)
     match data:
-        case {"routes": _}:
+        case {"routes": routes} if routes != []:  # an empty list says no more than no list
             pass
         case {"upstreams": [dict(upstream)]}:
             data["routes"] = [{"name": IMPLIED_NAME, "upstream": _usable_name(upstream)}]
@@ -137,7 +141,7 @@ def _judge(data: dict[str, Any]) -> tuple[Settings | None, list[tuple[KeyPath, s
         return Settings.model_validate(data), [], []
     except ValidationError as error:
         found = complaints(error.errors(include_url=False))
-    rest = copy.deepcopy(data)
+    rest = _copied(data, levels=3)
     for complaint in found:
         _set_aside(rest, complaint.path)
     try:
@@ -146,6 +150,15 @@ def _judge(data: dict[str, Any]) -> tuple[Settings | None, list[tuple[KeyPath, s
         settings = None
     tainted = [path for each in found for path in (each.path, each.meant) if path is not None]
     return settings, [(complaint.path, complaint.reason) for complaint in found], tainted
+
+
+def _copied(value: Any, *, levels: int) -> Any:  # noqa: ANN401 - whatever TOML holds
+    """Copy as far down as `_set_aside` reaches. A deep copy would follow whatever nesting somebody wrote, and fail."""
+    if levels and isinstance(value, dict):
+        return {name: _copied(inner, levels=levels - 1) for name, inner in value.items()}
+    if levels and isinstance(value, list):
+        return [_copied(inner, levels=levels - 1) for inner in value]
+    return value
 
 
 def _set_aside(data: dict[str, Any], path: KeyPath) -> None:
@@ -202,6 +215,15 @@ def _reading_order(problem: ConfigProblem) -> tuple[bool, str, int]:
     """Order problems as they stand in the file, and what stands on no line behind them."""
     file, _, line = problem.source.rpartition(":")
     return (False, file, int(line)) if line.isdecimal() else (True, problem.source, 0)
+
+
+def _presentable(problem: ConfigProblem) -> ConfigProblem:
+    """Bound and escape what names and other programs' messages bring along; values are, where they are quoted."""
+    return ConfigProblem(
+        printable(shortened(problem.source, _MAX_SOURCE_CHARACTERS)),
+        printable(shortened(problem.key, _MAX_KEY_CHARACTERS)),
+        printable(shortened(problem.reason, _MAX_REASON_CHARACTERS)),
+    )
 
 
 def _origins_of_values(

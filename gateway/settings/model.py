@@ -30,6 +30,9 @@ HostPattern = Annotated[str, AfterValidator(forms.host_pattern)]
 RoutePath = Annotated[str, AfterValidator(forms.route_path)]
 Method = Annotated[str, AfterValidator(forms.method)]
 Permission = Annotated[str, AfterValidator(forms.permission)]
+Origin = Annotated[str, AfterValidator(forms.origin)]
+FieldName = Annotated[str, AfterValidator(forms.field_name)]
+TenantHeader = Annotated[str, AfterValidator(forms.tenant_header)]
 
 
 class Section(BaseModel):
@@ -48,6 +51,11 @@ class ServerSettings(Section):
     )
     via: bool = Field(
         default=False, description="Add a Via field to what is forwarded; nginx upstreams then answer uncompressed."
+    )
+    me_path: RoutePath | None = Field(
+        default=None,
+        examples=["/users/me"],
+        description="Path at which a key's holder is told who they are, instead of the API behind; unset is nowhere.",
     )
     drain_timeout_seconds: float = Field(
         default=30, ge=0, le=3600, description="How long a stopping worker lets requests in flight finish."
@@ -143,6 +151,11 @@ class AuthSettings(Section):
     bare_authorization: bool = Field(
         default=False, description="Accept a key in Authorization without the word Bearer before it."
     )
+    tenant_header: TenantHeader | None = Field(
+        default=None,
+        examples=["customer-id"],
+        description="Field in which clients may name their organization, by id or external id; another one is a 403.",
+    )
 
 
 class LogSettings(Section):
@@ -156,7 +169,7 @@ class UpstreamTlsSettings(Section):
     """How an upstream's certificate is checked; for https targets."""
 
     verify: bool = Field(default=True, description="Check the certificate; false accepts any, for tests only.")
-    ca_file: str | None = Field(
+    ca_file: Annotated[str, AfterValidator(forms.file_name)] | None = Field(
         default=None,
         min_length=1,
         examples=["/etc/gateway/authorities.pem"],
@@ -214,6 +227,35 @@ class UpstreamSettings(Section):
     tls: UpstreamTlsSettings = Field(default=UpstreamTlsSettings(), description="For https targets.")
 
 
+class CorsSettings(Section):
+    """Which pages of other origins may use a route, and what they may send and read; without this table, none may."""
+
+    allow_origins: Annotated[tuple[Origin, ...], AfterValidator(forms.distinct)] = Field(
+        strict=False,
+        min_length=1,
+        max_length=1000,
+        examples=[["https://app.example.com"]],
+        description='Origins whose pages may use the route, or "*" for all.',
+    )
+    allow_methods: Annotated[tuple[Method, ...], AfterValidator(forms.distinct)] = Field(
+        default=(), strict=False, description="Methods that pages may use; empty is every method that the route serves."
+    )
+    allow_headers: Annotated[tuple[FieldName, ...], AfterValidator(forms.distinct)] = Field(
+        default=(),
+        strict=False,
+        description="Fields that pages may send, besides those of a key, Content-Type and the tenant header.",
+    )
+    expose_headers: Annotated[tuple[FieldName, ...], AfterValidator(forms.distinct)] = Field(
+        default=(),
+        strict=False,
+        description="Fields that pages may read, besides X-Request-ID, Retry-After and WWW-Authenticate.",
+    )
+    allow_credentials: bool = Field(default=False, description="Let pages send cookies; not together with *.")
+    max_age_seconds: int = Field(
+        default=600, ge=0, le=DAY_SECONDS, description="How long a browser may remember the answer to a preflight."
+    )
+
+
 class RouteSettings(Section):
     """Which requests go to which upstream, and what they need for it. The longest path that fits wins."""
 
@@ -234,6 +276,7 @@ class RouteSettings(Section):
     permissions: Annotated[tuple[Permission, ...], AfterValidator(forms.distinct)] = Field(
         default=(), strict=False, description='Permissions that the key needs, all of them, such as "orders:read".'
     )
+    cors: CorsSettings | None = Field(default=None, description="For pages of other origins; unset is none.")
     strip_prefix: bool = Field(default=False, description="Forward the path without the part that the route names.")
     preserve_host: bool = Field(default=False, description="Forward the client's Host instead of the target's.")
     rewrite_location: bool = Field(

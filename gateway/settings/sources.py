@@ -19,6 +19,7 @@ from gateway.settings import kinds
 from gateway.settings.key_path import nearest, written
 from gateway.settings.kinds import Kind, Shape
 from gateway.settings.model import Settings
+from gateway.settings.quoting import quoted
 from gateway.settings.toml_lines import lines_of_keys
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _read_variable(layer: Layer, name: str, path: KeyPath, text: str, *, from_fi
         try:
             text = re.sub(r"\r?\n\Z", "", Path(text).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            reason = f"names {kinds.quoted(text)}, which cannot be read: {_why(error)}"
+            reason = f"names {quoted(text)}, which cannot be read: {_why(error)}"
             layer.problems.append(ConfigProblem(name, written(path), reason))
             return
     _put(layer, path, text, Origin("environment", name))

@@ -1,9 +1,9 @@
 """The line on which each key of a TOML file stands, which `tomllib` does not say.
 
 Invariant: for a text that `tomllib` accepts, every table and key is found at its own line (keys of inline tables at the
-line where the outer one stands); the text is never judged here. Turned down: a TOML library that keeps positions
-(tomlkit), a dependency five times the size of this for the sake of error messages; and guessing by searching for the
-key's name, which finds the wrong one of several upstreams.
+line where the outer one stands, and those far below what any setting reaches not at all); the text is never judged
+here. Turned down: a TOML library that keeps positions (tomlkit), a dependency five times the size of this for the sake
+of error messages; and guessing by searching for the key's name, which finds the wrong one of several upstreams.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.settings.key_path import KeyPath
+
+# Parts of a dotted key that are told apart; no setting has more. A line of thousands would cost their square in memory.
+_DEEPEST = 16
 
 # One token of a TOML text. Multi-line strings first, as their delimiters begin like those of plain ones; up to two
 # quotes may stand right before the closing three.
@@ -65,9 +68,9 @@ def _through_entries(keys: list[str], entries: dict[KeyPath, int], *, last_is_en
 
 def _keys(dotted: str) -> list[str]:
     """Split a dotted key by reading it as TOML: quotes, escapes and spaces come out right by themselves."""
-    keys = []
+    keys: list[str] = []
     inner: object = tomllib.loads(f"{dotted} = 0")
-    while isinstance(inner, dict):
+    while isinstance(inner, dict) and len(keys) < _DEEPEST:
         [(key, inner)] = inner.items()
         keys.append(key)
     return keys

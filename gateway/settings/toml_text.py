@@ -6,13 +6,13 @@ word for it. Turned down: a TOML writing library, which would keep neither the c
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from gateway.settings import kinds
 from gateway.settings.key_path import written
+from gateway.settings.quoting import between_quotes, printable, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,12 +37,7 @@ def value_text(value: object) -> str:
         case tuple() | list():
             return f"[{', '.join(value_text(item) for item in value)}]"
         case _:
-            return _text(kinds.redact(str(value)))
-
-
-def _text(text: str) -> str:
-    """Quote as TOML does: as JSON, which leaves DEL alone, and never knows surrogates in what was UTF-8."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+            return f'"{between_quotes(redact(str(value)))}"'
 
 
 def _table(path: KeyPath, table: BaseModel, origins: Mapping[str, str]) -> Iterator[str]:
@@ -62,6 +57,9 @@ def _table(path: KeyPath, table: BaseModel, origins: Mapping[str, str]) -> Itera
 def _inner_tables(path: KeyPath, value: object, origins: Mapping[str, str]) -> Iterator[str]:
     if isinstance(value, BaseModel):
         yield from _table(path, value, origins)
+    elif value is None:
+        yield ""
+        yield f"# {kinds.header(path)} is not set"
     elif isinstance(value, tuple):
         for index, row in enumerate(value):
             yield from _inner_tables((*path, index), row, origins)
@@ -70,4 +68,4 @@ def _inner_tables(path: KeyPath, value: object, origins: Mapping[str, str]) -> I
 def _line(path: KeyPath, value: object, origins: Mapping[str, str]) -> str:
     text = f"# {path[-1]} is not set" if value is None else f"{path[-1]} = {value_text(value)}"
     origin = origins.get(written(path))
-    return f"{text:<50}  # {origin}" if origin and value is not None else text
+    return f"{text:<50}  # {printable(origin)}" if origin and value is not None else text

@@ -5,11 +5,12 @@ revision; or an error says in one sentence why not, and the file is as it was. A
 transaction, in which the revision is looked up again: of two processes starting at once one migrates, the other waits
 and finds nothing to do.
 
-With nothing to do it costs under a millisecond, because only then would Alembic and SQLAlchemy be imported. A lock file
-was turned down: it would have to be cleaned up after a crash, SQLite's lock goes with the process.
+Alembic and SQLAlchemy are imported only where there is something to do, so that a start with nothing to do pays for
+neither. A lock file was turned down: it would have to be cleaned up after a crash, SQLite's lock goes with the process.
 """
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -19,8 +20,10 @@ from typing import Final
 from gateway.errors import GatewayError, StoreBusy, StoreUnavailable
 from gateway.store.location import sqlite_path
 
-REVISIONS: Final = ("0001",)  # oldest first; a test compares it with the files in migrations/versions
+REVISIONS: Final = ("0001", "0002")  # oldest first; a test compares it with the files in migrations/versions
 BUSY_TIMEOUT_SECONDS: Final = 30.0  # another process may be migrating a big store
+# Short of this, SQLite may find no room for -wal and -shm, about which it says "disk I/O error" or "unable to open".
+_LEAST_FREE_BYTES: Final = 1 << 20
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -43,6 +46,8 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         writable = os.access(path.parent, os.W_OK | os.X_OK)  # for -wal and -shm beside it
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise _full(path, repr(error)) from error
         reason = error.strerror or str(error)
         detail = f"The key store {path} cannot be opened for writing: {reason}. Check the path and its permissions."
         raise StoreUnavailable(detail, internal=repr(error)) from error
@@ -131,7 +136,22 @@ def _translated(path: Path, error: sqlite3.Error) -> GatewayError:
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
         detail = f"The key store {path} is damaged or no SQLite database. Restore a backup, or choose another file."
         return StoreUnavailable(detail, code="store_damaged", internal=internal)
-    if code == sqlite3.SQLITE_FULL:
-        return StoreUnavailable(f"The disk that holds the key store {path} is full.", internal=internal)
+    if code == sqlite3.SQLITE_FULL or (code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN} and _lacks_room(path)):
+        return _full(path, internal)
     detail = f"The key store {path} cannot be opened: {error}. Check the file, its directory and their permissions."
     return StoreUnavailable(detail, internal=internal)
+
+
+def _full(path: Path, internal: str) -> StoreUnavailable:
+    detail = f"The disk that holds the key store {path} is full. Make room, or choose a file on another disk."
+    return StoreUnavailable(detail, internal=internal)
+
+
+def _lacks_room(path: Path) -> bool:
+    """Tell whether blocks or inodes have run out where the store is; False where that cannot be asked."""
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    # File systems without a fixed number of inodes count none at all.
+    return found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES or (found.f_files > 0 and found.f_favail == 0)

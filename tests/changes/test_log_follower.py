@@ -21,6 +21,7 @@ class Log:
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
+        self.opened = 1
         self.version = 1
         self.name = "one"
         self.fails: dict[str, Exception] = {}
@@ -164,6 +165,17 @@ def test_another_epoch_makes_the_cache_forget_everything_even_at_a_higher_number
     assert following.poll() == []
 
 
+def test_a_store_that_was_opened_anew_makes_the_cache_forget_everything_although_it_looks_the_same() -> None:
+    """A restored backup has the epoch of its original, and may have had as many changes since."""
+    following = Following(1)
+    following.log.opened += 1
+    following.log.commit(2)
+    assert following.poll() == ["forget"]
+    assert following.follower.applied == 2
+    following.log.commit(3)
+    assert following.poll() == [3]
+
+
 @pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
 def test_a_busy_log_proves_nothing_and_nothing_is_missed(step: str, caplog: pytest.LogCaptureFixture) -> None:
     following = Following(1)
@@ -176,6 +188,57 @@ def test_a_busy_log_proves_nothing_and_nothing_is_missed(step: str, caplog: pyte
     assert following.poll() == [2, 3]
     assert following.proven
     assert not caplog.records, "a busy moment is nothing to tell"
+
+
+@pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
+def test_a_log_that_stays_busy_is_told_once_and_so_is_its_end(step: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A poll a second: after five of them it is more than a moment. The next outage is told again."""
+    following = Following(1)
+    following.poll()
+    with caplog.at_level(logging.INFO):
+        for seq in (2, 3):
+            following.log.commit(seq)
+            following.log.fails = {step: StoreBusy("held")}
+            for _ in range(6):
+                following.poll()
+            assert not caplog.records
+            for _ in range(60):
+                following.poll()
+            assert [each.levelno for each in caplog.records] == [logging.WARNING]
+            assert "more than 5 seconds" in caplog.text
+            following.log.fails = {}
+            assert following.poll() == [seq]
+            following.poll()
+            assert [each.levelno for each in caplog.records] == [logging.WARNING, logging.INFO]
+            caplog.clear()
+
+
+def test_moments_of_a_busy_log_do_not_add_up(caplog: pytest.LogCaptureFixture) -> None:
+    following = Following(1)
+    with caplog.at_level(logging.INFO):
+        for _ in range(20):
+            following.log.fails = {"data_version": StoreBusy("held")}
+            for _ in range(3):
+                following.poll()
+            following.log.fails = {}
+            following.poll()
+    assert not caplog.records
+
+
+def test_a_busy_log_that_then_cannot_be_read_is_told_as_the_error_that_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    """And what was told as an error is not told again as the lesser evil; the end of it all is told once."""
+    following = Following(1)
+    following.poll()
+    with caplog.at_level(logging.INFO):
+        for fails in (StoreBusy("held"), StoreUnavailable("disk gone"), StoreBusy("held"), StoreUnavailable("gone")):
+            following.log.fails = {"data_version": fails}
+            for _ in range(20):
+                following.poll()
+        following.log.fails = {}
+        following.poll()
+    levels = [each.levelno for each in caplog.records]
+    assert levels == [logging.WARNING, logging.ERROR, logging.WARNING]
+    assert "again" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
@@ -218,8 +281,27 @@ def test_a_store_that_is_away_at_the_start_is_told_to_whoever_starts() -> None:
     assert not sink.proofs
 
 
+def test_a_store_that_is_away_at_the_beginning_is_followed_as_soon_as_it_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was looked up before is not believed: changes may have come between. Nothing is proven without a log."""
+    log, sink = Log(), Sink()
+    log.commit(1, 2)
+    follower = LogFollower(log, sink, interval_seconds=1, clock=lambda: 0.0)
+    log.fails = {"data_version": StoreUnavailable("no file")}
+    follower.poll()
+    log.fails = {"data_version": StoreBusy("held")}
+    follower.poll()
+    assert (sink.told, sink.proofs) == ([], [])
+    log.fails = {}
+    follower.poll()
+    assert (sink.told, sink.proofs, follower.applied) == (["forget"], [0.0], 2)
+    assert "replaced" not in caplog.text, "nothing was, as far as anybody knows"
+
+
 async def test_polling_goes_on_until_it_is_cancelled() -> None:
     following = Following()
+    following.sink.told = []
     task = asyncio.get_running_loop().create_task(following.follower.run())
     for seq in range(1, 4):
         following.log.commit(seq)
@@ -232,7 +314,9 @@ async def test_polling_goes_on_until_it_is_cancelled() -> None:
 
 
 @settings(max_examples=scaled(200), deadline=None)
-@given(st.lists(st.sampled_from(["commit", "many", "gap", "back", "epoch", "busy", "away", "poll"]), max_size=20))
+@given(
+    st.lists(st.sampled_from(["commit", "many", "gap", "back", "epoch", "anew", "busy", "away", "poll"]), max_size=20)
+)
 def test_whatever_happens_to_the_log_nothing_that_changed_is_still_believed(events: list[str]) -> None:
     """Everything after the last thing that the sink has heard was either applied or forgotten with all the rest."""
     following = Following(1)
@@ -250,6 +334,10 @@ def test_whatever_happens_to_the_log_nothing_that_changed_is_still_believed(even
             pending |= set(new)
         elif event == "back" and head > following.follower.applied:
             continue  # a log cannot lose what nobody has read and stay in the same life
+        elif event == "anew":
+            log.opened += 1
+            log.version += 1
+            pending = {-1}
         elif event in {"back", "epoch"}:
             log.changes = log.changes[: len(log.changes) // 2]
             log.name += "x"

@@ -115,6 +115,31 @@ def test_a_path_with_an_allowed_oddity_is_fine() -> None:
     assert not found(routes=[{**ROUTE, "path": "/a;b/c%2Fd", "allow_semicolon": True, "allow_encoded_slash": True}])
 
 
+@pytest.mark.parametrize(
+    ("cors", "key"),
+    [
+        ({"allow_origins": ["*"]}, "allow_credentials"),
+        ({"allow_origins": ["https://app.test", "*"]}, "allow_credentials"),
+        ({"allow_methods": ["*"]}, "allow_methods"),
+        ({"allow_headers": ["*"]}, "allow_headers"),
+        ({"expose_headers": ["X-A", "*"]}, "expose_headers"),
+    ],
+)
+def test_pages_that_may_send_cookies_are_named_and_so_is_what_they_may_do(cors: dict[str, object], key: str) -> None:
+    """Browsers take a * beside cookies for a name that nobody has; without cookies it is fine."""
+    route: dict[str, object] = {**ROUTE, "cors": {"allow_origins": ["https://app.test"], **cors}}
+    assert not found(routes=[route])
+    route["cors"] = {"allow_origins": ["https://app.test"], **cors, "allow_credentials": True}
+    assert list(found(routes=[route])) == [f"routes[0].cors.{key}"]
+
+
+@pytest.mark.parametrize("path", ["/users;v=1/me", "/users%2Fme"])
+def test_the_path_of_a_key_s_holder_can_be_asked_for(path: str) -> None:
+    """No route lets oddities in there."""
+    assert list(found(server={"me_path": path})) == ["server.me_path"]
+    assert not found(server={"me_path": "/users/me"})
+
+
 def test_certificate_settings_need_something_to_check(tmp_path: Path) -> None:
     """They need an https target, a readable file, and checking that is switched on."""
     authorities = tmp_path / "ca.pem"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.proxy.request_head import _LINES
 from gateway.settings import forms
 
 Form = Callable[[str], str]
@@ -28,6 +29,16 @@ Form = Callable[[str], str]
         (forms.target, "http://a/", "http://a"),
         (forms.network, "10.0.0.1", "10.0.0.1/32"),
         (forms.health_path, "/health?deep=1", "/health?deep=1"),
+        (forms.origin, "*", "*"),
+        (forms.origin, "https://app.example.com", "https://app.example.com"),
+        (forms.origin, "http://localhost:3000", "http://localhost:3000"),
+        (forms.origin, "http://[::1]:8000", "http://[::1]:8000"),
+        (forms.origin, "https://app.example.com:80", "https://app.example.com:80"),
+        (forms.origin, "chrome-extension://abcdef", "chrome-extension://abcdef"),
+        (forms.field_name, "X-Trace", "X-Trace"),
+        (forms.field_name, "*", "*"),
+        (forms.tenant_header, "customer-id", "customer-id"),
+        (forms.tenant_header, "X_Tenant", "X_Tenant"),
         (forms.store_url, "sqlite:////var/lib/gateway.db", "sqlite:////var/lib/gateway.db"),
     ],
 )
@@ -78,17 +89,49 @@ def test_a_good_form_comes_out_in_its_canonical_spelling(form: Form, text: str, 
         (forms.name, "a b", "letters, digits"),
         (forms.health_path, "health", "must be a path"),
         (forms.health_path, "/a b", "must be a path"),
+        (forms.origin, "", "origin in lower case"),
+        (forms.origin, "null", "origin in lower case"),
+        (forms.origin, "app.example.com", "origin in lower case"),
+        (forms.origin, "https://App.example.com", "origin in lower case"),
+        (forms.origin, "https://app.example.com/", "origin in lower case"),
+        (forms.origin, "https://app.example.com/page", "origin in lower case"),
+        (forms.origin, "https://*.example.com", "origin in lower case"),
+        (forms.origin, "https://user@example.com", "origin in lower case"),
+        (forms.origin, "https://a\r\nb", "origin in lower case"),
+        (forms.origin, "https://app.example.com:443", 'write "https://app.example.com"'),
+        (forms.origin, "http://localhost:80", 'write "http://localhost"'),
+        (forms.field_name, "X Trace", "such as X-Tenant"),
+        (forms.field_name, "X-Trace:", "such as X-Tenant"),
+        (forms.field_name, "", "such as X-Tenant"),
+        (forms.field_name, "Authorization", "leaves alone"),
+        (forms.field_name, "x_api_key", "leaves alone"),
+        (forms.tenant_header, "Host", "leaves alone"),
+        (forms.tenant_header, "X-Organization-ID", "overwritten or dropped"),
+        (forms.tenant_header, "x_forwarded_for", "overwritten or dropped"),
         (forms.store_url, "mysql://a", "sqlite:///"),
         (forms.store_url, "sqlite://", "sqlite:///"),
         (forms.store_url, "sqlite:///", "must name a file"),
         (forms.store_url, "sqlite:///:memory:", "must name a file"),
         (forms.store_url, "sqlite:///a.db?mode=ro", "without options"),
+        (forms.store_url, "sqlite:///a\x1b.db", "without control characters"),
+        (forms.store_url, "sqlite:///\udcff.db", "in UTF-8"),
+        (forms.file_name, "a\0", "without control characters"),
+        (forms.file_name, "\ud800", "in UTF-8"),
+        (forms.route_path, "/\udcff", "percent-encoded"),
+        (forms.route_path, "/" + "é" * 1000, "…"),
     ],
 )
 def test_a_bad_form_is_refused_with_what_to_write(form: Form, text: str, reason: str) -> None:
     """Each reason says what is wrong with this text, not that some pattern did not match."""
     with pytest.raises(ValueError, match=reason):
         form(text)
+
+
+def test_a_tenant_header_is_a_field_that_reaches_the_policies() -> None:
+    """One that the gateway takes out of every request before would be compared with nothing, and all would agree."""
+    for name in _LINES._special:
+        with pytest.raises(ValueError, match=r"leaves alone|overwritten or dropped"):
+            forms.tenant_header(name.decode())
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])

@@ -41,7 +41,7 @@ def problems(
     with pytest.raises(ConfigurationError) as caught:
         load(config, overrides, environ, require_upstream=require_upstream)
     directory = f"{config.parent}/" if config else "\0"
-    return caught.value.detail.replace(directory, "").splitlines()
+    return caught.value.detail.replace(directory, "").split("\n")
 
 
 def test_nothing_at_all_is_the_defaults() -> None:
@@ -91,6 +91,18 @@ def test_a_single_upstream_gets_the_route_it_must_mean(file: Written) -> None:
     loaded = load(file(UPSTREAM))
     assert loaded.settings.routes[0].upstream == "api"
     assert loaded.origins["routes[0].upstream"] == "implied by the only upstream"
+
+
+def test_an_empty_list_of_routes_says_no_more_than_none(file: Written) -> None:
+    """Wherever it is written. With several upstreams it is as wrong as none."""
+    loaded = load(environ={"GATEWAY__UPSTREAM": "http://a", "GATEWAY__ROUTES": "[]"})
+    assert loaded.settings.routes[0].upstream == "default"
+    assert loaded.origins["routes[0].upstream"] == "implied by the only upstream"
+    assert load(file(f"routes = []\n{UPSTREAM}")).settings.routes[0].upstream == "api"
+    [problem] = problems(file(f"routes = []\n{UPSTREAM}{UPSTREAM.replace('api', 'other')}"))
+    assert "routes: is missing: with 2 upstreams" in problem
+    [problem] = problems(file(f"routes = {{}}\n{UPSTREAM}"))
+    assert "routes: must be a list of tables" in problem
 
 
 def test_an_address_does_not_replace_what_the_file_says(file: Written) -> None:
@@ -217,6 +229,37 @@ def test_a_mistake_hides_only_what_depends_on_it(file: Written) -> None:
     assert len(found) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("cors = true", "7: routes[0].cors: must be a table, written [routes.cors], not true"),
+        ("[routes.cors]", "7: routes[0].cors.allow_origins: is missing: origins whose pages may use the route"),
+        ("[routes.cors]\nallow_origins = []", "8: routes[0].cors.allow_origins: must not be empty"),
+        ("[routes.cors]\nallow_origins = '*'", "8: routes[0].cors.allow_origins: must be a list of texts, in brackets"),
+        ("[routes.cors]\norigins = ['*']", "8: routes[0].cors.origins: is not a setting; did you mean allow_origins?"),
+        ("allow_origins = ['*']", "7: routes[0].allow_origins: is not a setting here; it belongs to [routes.cors]"),
+        ("cors = { allow_origins = ['https://A.test'] }", "7: routes[0].cors.allow_origins[0]: must be * or an origin"),
+        (
+            "[routes.cors]\nallow_origins = ['*']\nallow_credentials = true",
+            "9: routes[0].cors.allow_credentials: cannot be true",
+        ),
+    ],
+)
+def test_a_table_that_need_not_be_there_is_judged_where_it_is(file: Written, text: str, problem: str) -> None:
+    """At its own line, and the route around it is not called wrong for it."""
+    [found] = problems(file(f'{UPSTREAM}[[routes]]\nname = "r"\nupstream = "api"\n{text}'))
+    assert found.startswith(f"gateway.toml:{problem}")
+
+
+def test_the_settings_of_a_table_that_need_not_be_there_say_where_they_came_from(file: Written) -> None:
+    route = f'{UPSTREAM}[[routes]]\nname = "r"\nupstream = "api"\n'
+    assert load(file(route)).origins["routes[0].cors"] == "default"
+    config = file(f"{route}[routes.cors]\nallow_origins = ['*']")
+    origins = load(config).origins
+    assert origins["routes[0].cors.allow_origins"] == f"{config}:8"
+    assert origins["routes[0].cors.max_age_seconds"] == "default"
+
+
 def test_a_single_upstream_with_a_bad_name_is_complained_about_once(file: Written) -> None:
     """The route that is implied does not repeat the complaint."""
     assert len(problems(file('[[upstreams]]\nname = "a b"\ntargets = ["http://a"]'))) == 1
@@ -231,9 +274,45 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> 
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"[server]\n\xff")
     assert problems(binary) == ["binary.toml: file: is not UTF-8 text (byte 9)"]
-    nested = tmp_path / "nested.toml"
-    nested.write_text("a = " + "[" * 20_000, encoding="utf-8")
-    assert len(problems(nested)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a = " + "[" * 20_000, "gateway.toml: file: is nested too deeply"),
+        ("a = " + "{a=" * 20_000, "gateway.toml: file: is nested too deeply"),
+        (".".join(["a"] * 5000) + " = 1", "gateway.toml:1: a: is not a setting; there are: "),
+        (f"[{'.'.join(['log'] * 5000)}]", "gateway.toml: log.log: is not a setting; there are: level, format"),
+        (f"server.listen{'.a' * 5000} = 1", "gateway.toml:1: server.listen: must be text, not a table"),
+        (f"upstreams = [{{ {'a.' * 5000}a = 1 }}]", "gateway.toml:1: upstreams[0].a: is not a setting"),
+    ],
+    ids=["lists", "tables", "key", "header", "in a setting", "in an upstream"],
+)
+def test_what_is_nested_beyond_all_measure_is_a_mistake_like_others(file: Written, text: str, problem: str) -> None:
+    """However it is written; Python's limit of recursion is no reason for a traceback."""
+    assert any(found.startswith(problem) for found in problems(file(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"[server]\nworkers = 0x{'f' * 9000}", "from 1 to 256, not a far longer number"),
+        (f"[server]\nlisten = -0x{'f' * 9000}", "syntax: "),
+        ("[server]\nworkers = " + "9" * 5000, "file: cannot be read: "),
+        (f'"{"k" * 9000}" = 1', "…"),
+        ('"\\u001b[31m\\u202e" = 1', r'"\u001b[31m\u202e": is not a setting'),
+        (f'{UPSTREAM}tls = {{ ca_file = "\\u0000" }}', "ca_file: must be a file name in UTF-8, without control"),
+        (f'{UPSTREAM}tls = {{ ca_file = "/\\"{"n" * 9000}" }}', 'names "/\\"nnn'),
+        (f'{UPSTREAM}[[routes]]\nname = "r"\nupstream = "api"\nhosts = ["\\u001b[31m"]', r'the host "\u001b[31m"'),
+        (f'{UPSTREAM}[[routes]]\nname = "r"\nupstream = "api"\npath = "\\u001b[31m"', r'with /, not "\u001b[31m"'),
+    ],
+    ids=["number", "number as text", "digits", "long name", "name", "file", "long file", "host", "path"],
+)
+def test_odd_values_are_repeated_escaped_and_in_short(file: Written, text: str, problem: str) -> None:
+    """A message is for reading, in a terminal that obeys what it is sent."""
+    found = problems(file(text))
+    assert any(problem in each for each in found), found
+    assert all(each.isprintable() and len(each) < 1000 for each in found)
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -252,7 +331,10 @@ def test_an_unknown_flag_is_refused() -> None:
 
 scalars = st.one_of(st.integers(), st.booleans(), st.floats(), st.text(max_size=5))
 names = st.sampled_from(
-    ["server", "cache", "upstreams", "routes", "name", "targets", "upstream", "tls", "workers", "path", "hosts", "x"]
+    [
+        *("server", "cache", "upstreams", "routes", "name", "targets", "upstream", "tls", "workers", "path", "hosts"),
+        *("cors", "allow_origins", "allow_credentials", "me_path", "auth", "tenant_header", "x"),
+    ]
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=12
@@ -260,6 +342,7 @@ values = st.recursive(
 
 
 @given(tables=st.dictionaries(names, values, max_size=5), required=st.booleans())
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_shape_of_values_is_loaded_or_refused(tables: dict[str, object], *, required: bool) -> None:
     """Whatever tables and lists stand where: settings, or problems that name a reason. Never another exception."""
     import gateway.settings.loading as subject  # noqa: PLC0415 - its reader is replaced for this test alone

@@ -1,5 +1,6 @@
 """The environment: each setting has one variable, values are read by the kind of the setting, nothing is ignored."""
 
+import json
 import os
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def test_values_are_read_by_the_kind_of_the_setting() -> None:
         ("GATEWAY__SERVER__TRUSTED_PROXIES", "[10.0.0.0/8]", "must be JSON where it begins with a bracket"),
         ("GATEWAY__UPSTREAMS", "http://a", "must be a list of tables, written as JSON"),
         ("GATEWAY__UPSTREAMS", "{}", "must be a list of tables, each written [[upstreams]], not a table"),
+        pytest.param("GATEWAY__UPSTREAMS", "[" * 100_000, "is nested too deeply", id="lists"),
+        pytest.param("GATEWAY__UPSTREAMS", '{"a":' * 100_000, "is nested too deeply", id="objects"),
+        ("GATEWAY__UPSTREAM", "http://\udcff", 'has the host "\\udcff", which must be written in its ASCII form'),
+        ("GATEWAY__STORE__URL", "sqlite:///\udcff.db", "must be a file name in UTF-8"),
         ("GATEWAY__UPSTREAMS__0__NAME", "a", "write upstreams and routes in the file"),
         ("GATEWAY__REDIS__URL", "a", "is not a setting"),
         ("GATEWAY__", "a", "is not a setting"),
@@ -110,3 +115,31 @@ def test_the_environment_of_this_process_has_nothing_of_ours() -> None:
     """Other programs' variables are left alone."""
     others = {name: text for name, text in os.environ.items() if not name.upper().startswith("GATEWAY_")}
     assert not from_environment(others).problems
+
+
+HOSTILE = "\x1b[31m\x9b2J\u202e\nforged\udcff" + "x" * 10_000
+
+
+@pytest.mark.parametrize("name", sorted(variable(path) for path in settable()))
+@pytest.mark.parametrize(
+    "form", ["{}", "http://{}", "/{}", "sqlite:///{}", "*.{}", "1:{}", "[::1]{}", '[{{"name": {}}}]']
+)
+def test_no_value_reaches_the_terminal_as_it_is(name: str, form: str) -> None:
+    """Whichever setting it is given for: one printable line per problem, of a length that can be read."""
+    text = form.format(json.dumps(HOSTILE) if "name" in form else HOSTILE)
+    with pytest.raises(ConfigurationError) as caught:
+        load(environ={name: text})
+    for line in caught.value.detail.split("\n"):
+        assert line.isprintable()
+        assert len(line) < 500
+
+
+def test_no_name_reaches_the_terminal_as_it_is_either() -> None:
+    """Nor does it make a message that nobody can read."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(environ={f"GATEWAY__{HOSTILE}": "1", "GATEWAY__STORE__URL_FILE": "/" + HOSTILE.replace("\udcff", "")})
+    lines = caught.value.detail.split("\n")
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert len(line) < 1000

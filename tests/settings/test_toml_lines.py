@@ -71,6 +71,14 @@ def test_every_notation_is_found_on_its_line(ending: str) -> None:
     }
 
 
+def test_a_dotted_key_is_followed_as_far_down_as_settings_reach() -> None:
+    """Each part on its way has a line of its own: all parts of thousands would cost their square in memory."""
+    lines = lines_of_keys(".".join(["a"] * 2000) + " = 1\nb = 2")
+    assert lines["a", "a", "a"] == 1
+    assert lines["b",] == 2
+    assert len(lines) < 20
+
+
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -44,12 +45,14 @@ def test_constraints_and_indexes_are_those_the_code_describes(store: StoreFile, 
     engine = create_engine(f"sqlite:///{tmp_path / 'described.db'}", poolclass=pool.NullPool)
     metadata.create_all(engine)
 
+    def parts(sql: str) -> set[str]:
+        """The lines of a table in no order, for a later revision adds its columns behind the constraints."""
+        body, _, options = sql.rpartition(")")
+        found = {" ".join(part.split()) for part in body.replace("\n", ",").replace("(,", ",").split(",")}
+        return {*found - {""}, options.strip()}
+
     def normal(path: Path) -> dict[str, set[str]]:
-        return {
-            name: {" ".join(part.split()) for part in (sql or "").replace("\n", ",").replace("(,", ",").split(",")}
-            for name, sql in schema_of(path)
-            if "alembic_version" not in name
-        }
+        return {name: parts(sql or "") for name, sql in schema_of(path) if "alembic_version" not in name}
 
     assert normal(store.path) == normal(tmp_path / "described.db")
 
@@ -162,6 +165,58 @@ def test_a_directory_that_cannot_be_written_is_one_clear_sentence(tmp_path: Path
     (tmp_path / "locked").mkdir(0o500)
     with pytest.raises(StoreUnavailable, match="Permission denied"):
         migrate(f"sqlite:///{tmp_path / 'locked' / 'gateway.db'}")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_for_the_file_is_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        with pytest.raises(StoreUnavailable, match="is full") as caught:
+            migrate(f"sqlite:///{tmp_path / 'gateway.db'}")
+    assert "opened" not in caught.value.detail
+
+
+def _file_system(*, free_blocks: int, inodes: int, free_inodes: int) -> os.statvfs_result:
+    """A file system of 4 KiB blocks."""
+    return os.statvfs_result((4096, 4096, 1 << 20, free_blocks, free_blocks, inodes, free_inodes, free_inodes, 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (_file_system(free_blocks=0, inodes=100, free_inodes=50), "is full"),
+        (_file_system(free_blocks=2, inodes=100, free_inodes=50), "is full"),  # not enough for -shm
+        (_file_system(free_blocks=1 << 19, inodes=100, free_inodes=0), "is full"),
+        (_file_system(free_blocks=1 << 19, inodes=100, free_inodes=50), "cannot be opened"),
+        (_file_system(free_blocks=1 << 19, inodes=0, free_inodes=0), "cannot be opened"),  # Btrfs counts none
+    ],
+)
+def test_a_disk_without_room_beside_the_file_is_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: os.statvfs_result, reason: str
+) -> None:
+    """SQLite calls that an I/O error or a file that cannot be opened, as it does other things."""
+    (tmp_path / "gateway.db-wal").mkdir()
+    monkeypatch.setattr(os, "statvfs", lambda _path: found)
+    with pytest.raises(StoreUnavailable, match=reason):
+        migrate(f"sqlite:///{tmp_path / 'gateway.db'}")
+
+
+def test_a_store_that_has_no_room_to_grow_is_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = migration._connect
+
+    def cramped(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    monkeypatch.setattr(migration, "_connect", cramped)
+    with pytest.raises(StoreUnavailable, match="is full"):
+        migrate(f"sqlite:///{tmp_path / 'gateway.db'}")
 
 
 def test_a_store_held_by_another_process_is_busy(store: StoreFile, monkeypatch: pytest.MonkeyPatch) -> None:
