@@ -5,11 +5,19 @@ channel is also the leash: its end of file means that the supervisor is gone, an
 child outlives its supervisor however that died (also by SIGKILL). PR_SET_PDEATHSIG was turned down: it is tied to the
 thread that forked, is Linux only, and kills where the channel lets the child drain.
 
-    supervisor → child   {"command": "start", "settings": {…}, "slot": 0, "listen_fds": [5, 6], "node": "…"}
+    supervisor → child   {"command": "start", "settings": {…}, "slot": 0, "listen_fds": [5, 6], "node": "…",
+                          "restarted": false}
                          {"command": "drain"}
-                         {"command": …}                  others go to `on_message`
+                         {"command": …}                  others go to `on_message`:
+                         {"command": "slots", "empty": [1]}    worker: accept from the sockets of these slots as well
+                         {"command": "look"}             worker: there is a change, do not wait for the next poll
+                         {"command": "workers", …}       control process: how many are ready, and who there is
+                         {"command": "applied", "pid": …, "seq": …}    control process: a worker follows up to there
     child → supervisor   {"event": "store_ready"}        control process: the store is migrated, workers may open it
                          {"event": "ready", …}           the child does its work
+                         {"event": "applied", "seq": …}  worker: all changes up to this one count here
+                         {"event": "changed"}            control process: a change was committed
+                         {"event": "draining"}           worker: it accepts nothing new, whoever told it to drain
                          {"event": "failed", "reason": "…"}    it cannot; one line for the user, the exit follows
 
 Invariant: nothing here blocks once the event loop runs, and `on_drain` is called at most once.
@@ -44,8 +52,8 @@ _EXIT_FORCED: Final = 1
 class StartOrder:
     """What a child is to do.
 
-    `listen_fds` are sockets that listen already (inherited, one per worker slot, the child's own slot first);
-    `node` names this run of the supervisor, the same for all of its children.
+    `listen_fds` are sockets that listen already, inherited: a worker's are those of all slots, by number, the control
+    process's is its own. `node` names this run of the supervisor, the same for all of its children.
     """
 
     settings: Settings
@@ -53,7 +61,8 @@ class StartOrder:
     listen_fds: tuple[int, ...]
     node: str
     restarted: bool = False
-    """The store was made ready in this run before: one that is missing now is lost, and no new one takes its place."""
+    """The gateway ran already: a store that is missing now is lost for a while or for good, which is no reason not to
+    come up, and no new one takes its place."""
 
 
 class SupervisorChannel:

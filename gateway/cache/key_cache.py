@@ -58,10 +58,12 @@ class Entry:
     __slots__ = (
         "active_until",
         "allowed",
+        "allowed_origins",
         "dead",
         "fresh_until",
         "key_field",
         "key_id",
+        "organization_external_id",
         "organization_id",
         "owner_fields",
         "owner_id",
@@ -77,6 +79,8 @@ class Entry:
         self.secret_id = record.secret_id
         self.owner_id = record.owner_id
         self.organization_id = record.organization_id
+        self.organization_external_id = record.organization_external_id
+        self.allowed_origins = record.allowed_origins
         self.permissions = record.permissions
         self.owner_permissions = record.owner_permissions
         self.owner_fields, self.key_field = identity

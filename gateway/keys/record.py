@@ -21,7 +21,8 @@ class CredentialRecord:
     """The key, its owner and its organization as they stood when the record was read.
 
     `permissions` is None where the key inherits its owner's; a request always needs the owner's permissions as well.
-    `secret_valid_until` is None unless the secret was rotated out and lives on for its grace period.
+    `secret_valid_until` is None unless the secret was rotated out and lives on for its grace period. `allowed_origins`
+    is None where the key is not bound to pages of certain origins.
     """
 
     digest: bytes = field(repr=False)
@@ -41,6 +42,7 @@ class CredentialRecord:
     owner_name: str
     owner_external_id: str | None
     owner_permissions: tuple[str, ...]
+    allowed_origins: tuple[str, ...] | None = None
 
 
 class Status(StrEnum):

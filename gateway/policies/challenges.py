@@ -11,7 +11,18 @@ from gateway.policies.refusal import Refusal
 class Challenges:
     """Every 401, and the 403 of a missing permission."""
 
-    __slots__ = ("_expired", "_generic", "_inactive", "_invalid_fields", "_realm", "malformed", "missing", "unknown")
+    __slots__ = (
+        "_expired",
+        "_generic",
+        "_inactive",
+        "_invalid_fields",
+        "_realm",
+        "malformed",
+        "missing",
+        "unknown",
+        "wrong_organization",
+        "wrong_origin",
+    )
 
     def __init__(self, realm: str, *, generic: bool) -> None:
         self._generic = generic
@@ -32,6 +43,12 @@ class Challenges:
             "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway.",
         )
 
+        self.wrong_organization = self._forbidden(
+            "wrong_organization", "The API key belongs to another organization than the one that the request names."
+        )
+        self.wrong_origin = self._forbidden(
+            "wrong_origin", "The API key is made for certain web pages, and this request comes from none of them."
+        )
         self._inactive = {
             Status.REVOKED: self._invalid("revoked_api_key", "The API key has been revoked; use another one."),
             Status.DISABLED: self._invalid(
@@ -53,6 +70,9 @@ class Challenges:
             f"This needs the permission {', '.join(permissions)}, which the API key or its owner does not hold.",
             self._challenge(f', error="insufficient_scope", scope="{scope}"'),
         )
+
+    def _forbidden(self, code: str, detail: str) -> Refusal:
+        return Refusal(403, code, detail, self._challenge(', error="insufficient_scope"'))
 
     def _invalid(self, code: str, detail: str) -> Refusal:
         return Refusal(401, code, detail, self._invalid_fields)

@@ -27,7 +27,7 @@ class RouteRules(Protocol):
 
 
 class PresentedFields(Protocol):
-    """The credential fields of a request head, as received; None where there is none."""
+    """The fields of a request head: credentials as received, None where there is none, and the ordinary ones."""
 
     @property
     def api_key(self) -> bytes | None:
@@ -36,6 +36,10 @@ class PresentedFields(Protocol):
     @property
     def authorization(self) -> bytes | None:
         """The value of Authorization."""
+
+    @property
+    def forwarded(self) -> list[bytes]:
+        """The ordinary fields as `name: value`."""
 
 
 class PolicySubject(Protocol):

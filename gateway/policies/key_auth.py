@@ -11,14 +11,7 @@ from gateway.errors import StoreUnavailable
 from gateway.keys.secret import MAX_SECRET_BYTES, Form, digest, form
 from gateway.policies.challenges import Challenges
 from gateway.policies.contract import Outcome, PolicySubject
-from gateway.policies.refusal import Refusal
-
-_STORE_UNAVAILABLE = Refusal(
-    503,
-    "key_store_unavailable",
-    "The key store cannot be asked at the moment, so the key could not be checked. Try again shortly.",
-    (("Retry-After", "1"),),
-)
+from gateway.policies.refusal import STORE_UNAVAILABLE, Refusal
 
 
 class KeyAuth:
@@ -62,7 +55,7 @@ class KeyAuth:
         try:
             found = self._cache.look_up(key_digest)
         except StoreUnavailable:
-            return _STORE_UNAVAILABLE
+            return STORE_UNAVAILABLE
         if found is None:
             return self._unknown(secret)
         if isinstance(found, Entry):
@@ -75,5 +68,5 @@ class KeyAuth:
         try:
             entry = await found
         except StoreUnavailable:
-            return _STORE_UNAVAILABLE
+            return STORE_UNAVAILABLE
         return self._unknown(secret) if entry is None else self._admit(exchange, entry)

@@ -7,21 +7,38 @@ from gateway.policies.challenges import Challenges
 from gateway.policies.contract import Policy
 from gateway.policies.credentials import Credentials, StrippedCredentials
 from gateway.policies.key_auth import KeyAuth
+from gateway.policies.onward import Onward
+from gateway.policies.origins import Origins
 from gateway.policies.permissions import Permissions
+from gateway.policies.tenant import Tenant
 
 
 class Pipeline:
     """Builds each policy once; routes share them."""
 
-    __slots__ = ("_credentials", "_key_auth", "_permissions", "_stripped")
+    __slots__ = ("_admission", "_permissions", "_stripping")
 
     def __init__(
-        self, cache: KeyCache, *, key_prefix: str, realm: str, generic_errors: bool, bare_authorization: bool
+        self,
+        cache: KeyCache,
+        *,
+        key_prefix: str,
+        realm: str,
+        generic_errors: bool,
+        bare_authorization: bool,
+        tenant_header: str | None,
     ) -> None:
         challenges = Challenges(realm, generic=generic_errors)
-        self._credentials = Credentials(key_prefix, bare_authorization=bare_authorization)
-        self._stripped = StrippedCredentials(self._credentials)
-        self._key_auth = KeyAuth(cache, challenges, key_prefix)
+        credentials = Credentials(key_prefix, bare_authorization=bare_authorization)
+        onward = Onward(cache)
+        self._stripping: tuple[Policy, ...] = (StrippedCredentials(credentials), onward)
+        self._admission: tuple[Policy, ...] = (
+            credentials,
+            KeyAuth(cache, challenges, key_prefix),
+            Origins(challenges),
+            *((Tenant(challenges, tenant_header),) if tenant_header else ()),
+            onward,
+        )
         self._permissions = Permissions(challenges)
 
     def for_route(
@@ -29,6 +46,5 @@ class Pipeline:
     ) -> tuple[Policy, ...]:
         """The checks of a route, in their order."""
         if auth == "none":
-            return (self._stripped,)
-        policies: tuple[Policy, ...] = (self._credentials, self._key_auth)
-        return (*policies, self._permissions) if permissions else policies
+            return self._stripping
+        return (*self._admission, self._permissions) if permissions else self._admission

@@ -17,3 +17,12 @@ class Refusal:
     detail: str
     fields: tuple[tuple[str, str], ...] = ()
     """Further response fields, such as WWW-Authenticate or Retry-After."""
+
+
+STORE_UNAVAILABLE = Refusal(
+    503,
+    "key_store_unavailable",
+    "The key store cannot be asked at the moment, so the key could not be checked. Try again shortly.",
+    (("Retry-After", "1"),),
+)
+"""Never told as a bad key."""

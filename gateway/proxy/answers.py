@@ -3,6 +3,7 @@
 Invariant: one shape for every refusal and failure, whoever says no; it never holds what a client sent.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -34,20 +35,44 @@ AMBIGUOUS_TARGET: Final = Refusal(
     "The path has an encoded slash or a semicolon, which servers read differently; this route refuses it.",
 )
 BODY_TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is larger than this route accepts.")
+ONLY_READ: Final = Refusal(
+    405, "method_not_allowed", "This path is served for GET, HEAD alone.", (("Allow", "GET, HEAD"),)
+)
 MALFORMED_BODY: Final = Refusal(400, "malformed_body", "The chunked framing of the body is broken.")
 
 
-def answer(refusal: Refusal, request_id_field: bytes, connection: bytes, *, head_only: bool, date: bytes) -> bytes:
-    """The whole response. `connection`: the value of that field, or empty.
+@dataclass(frozen=True, slots=True)
+class OwnAnswer:
+    """An answer of the gateway's own, but for what differs from connection to connection."""
 
-    `head_only` leaves the body out, as an answer to HEAD must (RFC 9110 section 9.3.2).
-    """
+    head: bytes
+    """Status line and fields, without the last line ending."""
+    body: bytes | None
+    """None: this status has no body, and no length of one."""
+
+
+def problem(refusal: Refusal, request_id_field: bytes) -> OwnAnswer:
+    """A refusal or failure as problem details."""
     head, body_start, body_end = _parts(refusal)
-    body = body_start + request_id_field.removeprefix(b"X-Request-ID: ") + body_end
-    lines = [head, b"Content-Length: %d" % len(body), request_id_field, date]
-    if connection:
-        lines.append(b"Connection: " + connection)
-    lines += (b"", b"" if head_only else body)
+    return OwnAnswer(head, body_start + request_id_field.removeprefix(b"X-Request-ID: ") + body_end)
+
+
+def content(body: bytes) -> OwnAnswer:
+    """What was asked for, as JSON."""
+    return OwnAnswer(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store", body)
+
+
+def no_content(fields: list[bytes]) -> OwnAnswer:
+    """Nothing but these fields."""
+    return OwnAnswer(b"\r\n".join([b"HTTP/1.1 204 No Content", *fields]), None)
+
+
+def to_bytes(answer: OwnAnswer, fields: list[bytes], *, head_only: bool) -> bytes:
+    """The whole response, with further fields. `head_only`: to HEAD, whose answer has no body (RFC 9110, 9.3.2)."""
+    lines = [answer.head, *fields]
+    if answer.body is not None:
+        lines.append(b"Content-Length: %d" % len(answer.body))
+    lines += (b"", b"" if head_only or answer.body is None else answer.body)
     return b"\r\n".join(lines)
 
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, cast
 from gateway.policies.refusal import Refusal
 from gateway.proxy import answers
 from gateway.proxy.abrupt_end import reset_on_close
-from gateway.proxy.exchange import OVER, TUNNEL, Exchange
+from gateway.proxy.exchange import Exchange
 from gateway.proxy.forwarding import forwarding_fields
+from gateway.proxy.phases import OVER, TUNNEL
 from gateway.proxy.request_head import CHUNKED, REQUEST_ID, VIA, MalformedRequest, RequestHead, read_request_head
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _LINGER_SECONDS: Final = 5.0
 _DRAIN_IDLE_SECONDS: Final = 1.0
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
-_KEEPING: Final = frozenset({401, 403, 404, 405, 500, 502, 503, 504})
-"""Answers after which the connection goes on; the others say that the client and we may not mean the same bytes."""
 _TCP_CLOSE: Final = 7
 """tcpi_state, the first byte of Linux's TCP_INFO, of a connection that was reset."""
 
@@ -368,12 +367,19 @@ class ClientConnection(asyncio.Protocol):
             # Not called here: a long pipeline would grow the stack by one exchange per request.
             self._read_heads_soon()
 
-    def answer(self, refusal: Refusal, head: RequestHead, request_id_field: bytes, *, body_ended: bool) -> None:
-        """Answer the request in progress in the gateway's own name. `body_ended`: what follows is another request."""
+    def answer(self, answer: answers.OwnAnswer, head: RequestHead, fields: list[bytes], *, keeps: bool) -> None:
+        """Answer the request in progress in the gateway's own name, with these further fields.
+
+        `keeps`: what follows on the connection is another request.
+        """
         self.exchange = None
-        kept = body_ended and head.keep_alive and refusal.status in _KEEPING and not self.ends_here()
-        connection = b"close" if not kept else b"" if head.minor else b"keep-alive"
-        self._write_answer(refusal, request_id_field, connection, head_only=head.method == b"HEAD")
+        kept = keeps and head.keep_alive and not self.ends_here()
+        fields.append(self.worker.date_field)
+        if not kept:
+            fields.append(b"Connection: close")
+        elif not head.minor:
+            fields.append(b"Connection: keep-alive")
+        self.transport.write(answers.to_bytes(answer, fields, head_only=head.method == b"HEAD"))
         if kept:
             self._next_request()
         else:
@@ -388,12 +394,11 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse_connection(self, refusal: Refusal) -> None:
         """Answer what is no request, and listen no more."""
-        self._write_answer(refusal, self.worker.request_id_field(), b"close", head_only=False)
+        request_id_field = self.worker.request_id_field()
+        answer = answers.problem(refusal, request_id_field)
+        fields = [request_id_field, self.worker.date_field, b"Connection: close"]
+        self.transport.write(answers.to_bytes(answer, fields, head_only=False))
         self._linger()
-
-    def _write_answer(self, refusal: Refusal, request_id_field: bytes, connection: bytes, *, head_only: bool) -> None:
-        date = self.worker.date_field
-        self.transport.write(answers.answer(refusal, request_id_field, connection, head_only=head_only, date=date))
 
     def _linger(self) -> None:
         """Close for writing, and read for a while what the client still sends, so that it gets to read the answer."""

@@ -6,6 +6,7 @@ the upstream gave one, chunks where its end is not known beforehand, the end of 
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.proxy.cors import without_cors
 from gateway.proxy.request_head import RequestHead
 from gateway.proxy.response_head import CONTENT_LENGTH, DATE, LOCATION, TRANSFER_ENCODING, ResponseHead
 
@@ -26,6 +27,9 @@ def client_head(
     """
     special = response.special
     lines = [response.status_line, *response.forwarded]
+    cors = exchange.route.cors
+    if cors is not None:
+        lines = [*without_cors(lines), *cors.answer_fields(exchange.origin)]
     length = special[CONTENT_LENGTH]
     if length is not None and response.status != _NO_CONTENT:
         lines.append(b"Content-Length: " + length)

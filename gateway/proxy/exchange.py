@@ -1,9 +1,9 @@
 """One request and its response: the phases of a request's life, in the order in which they happen.
 
-    admit → prepare → lease → send → relay → finish
+    admit (`gateway.proxy.admission`) → lease → send → relay → finish
 
 Invariants:
-- `phase` changes in `_move` alone, along `_MOVES`; an illegal move raises.
+- `phase` changes in `_move` alone, as `gateway.proxy.phases` allows; an illegal move raises.
 - No request head is written without testing, right before, that the key it was admitted with still counts (`_send`).
 - A response head goes out at most once; after it, an error is visible as an abort, never as a second answer.
 - `_over` runs exactly once, whatever ends the exchange; there the upstream connection and all counts are given back.
@@ -14,23 +14,22 @@ really waits. Turned down: a coroutine per request, which costs more than the wo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 from gateway.policies.refusal import Refusal
 from gateway.proxy import answers
+from gateway.proxy.admission import Admission
 from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, LengthBody, MalformedBody, Piece, chunk
 from gateway.proxy.client_response import client_head, interim_head, switching_head
+from gateway.proxy.phases import ADMIT, LEASE, NAMES, OVER, RELAY, SENT, TUNNEL, may_follow
 from gateway.proxy.request_head import CHUNKED, RequestHead
 from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.upstream_pool import Target, UpstreamUnreachable
 from gateway.proxy.upstream_request import upstream_head
 
 if TYPE_CHECKING:
-    from gateway.cache.key_cache import Entry
     from gateway.proxy.client_connection import ClientConnection
-    from gateway.proxy.routes import Route
     from gateway.proxy.upstream_connection import UpstreamConnection
 
 _LOG = logging.getLogger(__name__)
@@ -39,35 +38,11 @@ _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _JOIN_LIMIT_BYTES: Final = 65_536
 """Up to here head and body are copied together into one write; a longer body is handed on as it is."""
 _CONTINUE: Final = 100
-_SERVER_ERROR: Final = 500
+_KEEPING: Final = frozenset({401, 403, 404, 405, 500, 502, 503, 504})
+"""Answers after which the connection goes on; the others say that the client and we may not mean the same bytes."""
 
 
-# The phases. Plain numbers: an Enum member hashes in Python, and a request makes four moves.
-ADMIT: Final = 0
-"""Judged by the policies; nothing has left the gateway."""
-LEASE: Final = 1
-"""Waits for a connection to the upstream."""
-SENT: Final = 2
-"""The request's head is out, no final response head is back."""
-RELAY: Final = 3
-"""The response's head is out to the client."""
-TUNNEL: Final = 4
-"""Bytes go both ways unread (101)."""
-OVER: Final = 5
-
-_NAMES: Final = ["ADMIT", "LEASE", "SENT", "RELAY", "TUNNEL", "OVER"]
-_MOVES: Final = [
-    1 << LEASE | 1 << OVER,
-    1 << ADMIT | 1 << SENT | 1 << OVER,
-    1 << LEASE | 1 << RELAY | 1 << TUNNEL | 1 << OVER,
-    1 << OVER,
-    1 << OVER,
-    0,
-]
-"""By phase, the phases that may follow, as bits. A list: the compiler would build a tuple anew in every move."""
-
-
-class Exchange:
+class Exchange(Admission):
     """See the module."""
 
     __slots__ = (
@@ -79,35 +54,17 @@ class Exchange:
         "_reusable",
         "_saw_interim",
         "_streams",
-        "_task",
         "_tried",
         "body",
-        "client",
-        "entry",
-        "head",
-        "now",
-        "passes_authorization",
-        "phase",
         "request_id_field",
-        "route",
-        "secret",
         "upstream",
     )
 
-    route: "Route"
-
     def __init__(self, client: "ClientConnection", head: RequestHead, now: float) -> None:
-        self.client = client
-        self.head = head
-        self.now = now
-        self.phase = ADMIT
-        self.secret: bytes | None = None
-        self.passes_authorization = False
-        self.entry: Entry | None = None
+        super().__init__(client, head, now)
         self.upstream: UpstreamConnection | None = None
         self.body: BodyReader | None = None
         """Reads what the client still sends of the request's body; None when there is none, or no more."""
-        self._task: asyncio.Task[None] | None = None
         self._tried: set[Target] | None = None
         self.request_id_field = client.request_id_field(head)
         """`X-Request-ID: …`, the same for both sides."""
@@ -124,57 +81,17 @@ class Exchange:
 
     def __repr__(self) -> str:
         """Name phase and request."""
-        return f"<Exchange {_NAMES[self.phase]} {self.head!r} upstream={self.upstream!r}>"
+        return f"<Exchange {NAMES[self.phase]} {self.head!r} upstream={self.upstream!r}>"
 
     def _move(self, phase: int) -> None:
-        if not _MOVES[self.phase] >> phase & 1:
-            message = f"{self!r} cannot move to {_NAMES[phase]}"
+        if not may_follow(self.phase, phase):
+            message = f"{self!r} cannot move to {NAMES[phase]}"
             raise RuntimeError(message)
         self.phase = phase
 
-    # --- admit ------------------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Find the route and judge the request."""
-        head = self.head
-        worker = self.client.worker
-        route = worker.routes.match(head.host, head.method, head.path)
-        if isinstance(route, Refusal):
-            self.refuse(route)
-            return
-        self.route = route
-        if head.traits & route.refused_traits:
-            self.refuse(answers.AMBIGUOUS_TARGET)
-        elif head.body_length > route.max_body:
-            self.refuse(answers.BODY_TOO_LARGE)
-        elif worker.in_flight > worker.settings.max_in_flight:
-            self.refuse(answers.OVERLOADED)
-        else:
-            self._admit(0)
-
-    def _admit(self, first: int) -> None:
-        """Ask the policies in their order, from number `first` on."""
-        policies = self.route.policies
-        for index in range(first, len(policies)):
-            outcome = policies[index].check(self)
-            if outcome is not None:
-                if isinstance(outcome, Refusal):
-                    self.refuse(outcome)
-                else:
-                    self._wait(self._admit_later(outcome, index + 1))
-                return
-        self._prepare()
-
-    async def _admit_later(self, outcome: Awaitable[Refusal | None], following: int) -> None:
-        refusal = await outcome
-        if refusal is not None:
-            self.refuse(refusal)
-        else:
-            self._admit(following)
-
     # --- prepare and lease ------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> None:
+    def admitted(self) -> None:
         """Make ready the reader of the request's body, and find a connection."""
         length = self.head.body_length
         if length:
@@ -185,7 +102,7 @@ class Exchange:
         if connection is not None:
             self._send(connection)
         else:
-            self._wait(self._connect(target))
+            self.wait(self._connect(target))
 
     async def _connect(self, target: Target | None) -> None:
         """Open a connection, to another target where one cannot be reached: nothing was sent, so any may answer."""
@@ -212,7 +129,7 @@ class Exchange:
             self.entry = None
             self.now = self.client.worker.clock()
             self._move(ADMIT)
-            self._admit(0)
+            self.admit(0)
             return
         head, client = self.head, self.client
         self.upstream = connection
@@ -398,12 +315,19 @@ class Exchange:
         if self.phase in {RELAY, TUNNEL}:
             self.abort()
             return
+        self.answer(answers.problem(refusal, self.request_id_field), keeps=refusal.status in _KEEPING)
+
+    def answer(self, answer: answers.OwnAnswer, *, keeps: bool = True) -> None:
+        """Answer in the gateway's own name. `keeps`: the connection may serve another request."""
         self._give_up_upstream()
         self._over()
         length = self.head.body_length
         untouched = length != 0 and not self._body_taken
         ended = self.client.skip_body(length) if untouched else self.body is None
-        self.client.answer(refusal, self.head, self.request_id_field, body_ended=ended)
+        fields = [self.request_id_field]
+        if self.origin is not None and self.route.cors is not None:
+            fields += self.route.cors.answer_fields(self.origin)  # so that a page can read why
+        self.client.answer(answer, self.head, fields, keeps=keeps and ended)
 
     def abort(self) -> None:
         """End it so that the client sees it was cut off."""
@@ -450,7 +374,7 @@ class Exchange:
             # The peer closed an idle connection while the request was on its way: the one safe retry, on a fresh one.
             self.upstream = None
             self._move(LEASE)
-            self._wait(self._connect(upstream.target))
+            self.wait(self._connect(upstream.target))
             return
         self._fail(answers.BAD_GATEWAY, "closed the connection before the response was whole")
 
@@ -475,48 +399,3 @@ class Exchange:
                 self.request_id_field[14:].decode(),
             )
         self.refuse(refusal)
-
-    # --- waiting, and changes meanwhile -----------------------------------------------------------------------------
-
-    def _wait(self, coroutine: Coroutine[object, object, None]) -> None:
-        """Go on in a task; a policy or a connection has to be waited for."""
-        self._task = task = asyncio.get_running_loop().create_task(coroutine)
-        task.add_done_callback(self._waited)
-
-    def _waited(self, task: asyncio.Task[None]) -> None:
-        if self._task is task:
-            self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("a defect of the gateway ended %r", self, exc_info=error)
-            if self.phase != OVER:
-                self.refuse(answers.INTERNAL_ERROR)
-
-    def key_is_over(self, now: float) -> bool:
-        """Whether the key it was admitted with counts no more, and nobody is asking about it already."""
-        entry = self.entry
-        return entry is not None and self._task is None and (entry.dead or entry.active_until < now)
-
-    def readmit(self) -> None:
-        """The key of a running stream changed or came to its end: judge again, and cut off if it is no good."""
-        self.now = self.client.worker.clock()
-        for policy in self.route.policies:
-            outcome = policy.check(self)
-            if isinstance(outcome, Refusal):
-                self._cut_off(outcome)
-                return
-            if outcome is not None:
-                self._wait(self._readmit_later(outcome))
-                return
-
-    async def _readmit_later(self, outcome: Awaitable[Refusal | None]) -> None:
-        refusal = await outcome
-        if refusal is not None:
-            self._cut_off(refusal)
-        elif self.phase != OVER:
-            self._task = None
-            self.readmit()
-
-    def _cut_off(self, refusal: Refusal) -> None:
-        # A store that cannot be asked is no reason to end what was good when it began.
-        if refusal.status < _SERVER_ERROR and self.phase != OVER:
-            self.abort()

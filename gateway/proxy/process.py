@@ -6,7 +6,6 @@ Started by the supervisor as `python -m gateway.proxy.process FD`, where FD is i
 import asyncio
 import gc
 import logging
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -20,12 +19,11 @@ from gateway.cache.direct_lookup import DirectLookup
 from gateway.cache.key_cache import KeyCache
 from gateway.changes.log_follower import LogFollower
 from gateway.errors import GatewayError, StoreBusy
-from gateway.lifecycle import StartOrder, SupervisorChannel
+from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.policies.identity import identity_fields
-from gateway.policies.pipeline import Pipeline
+from gateway.proxy.accepting import Accepting
+from gateway.proxy.assembly import assemble
 from gateway.proxy.health_checks import check_health
-from gateway.proxy.routes import RouteTable, route
-from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.proxy.worker import Worker
 from gateway.settings.model import Settings
 from gateway.store.sqlite_reader import SqliteReader
@@ -54,16 +52,30 @@ def main() -> None:
 async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     settings = order.settings
     loop = asyncio.get_running_loop()
-    drained = asyncio.Event()
-    channel.attach(loop, drained.set)
-    reader = await _patiently(lambda: SqliteReader(settings.store.sqlite_path))
+    accepting = Accepting(order.listen_fds, order.slot, backlog=settings.server.backlog)
+    reader = SqliteReader(settings.store.sqlite_path, lazy=True)
     lookup = DirectLookup(reader, lambda: SqliteReader(settings.store.sqlite_path))
     cache = _key_cache(settings, lookup, loop)
     follower = LogFollower(
-        reader, cache, interval_seconds=settings.cache.poll_interval_milliseconds / 1000, clock=loop.time
+        reader,
+        cache,
+        interval_seconds=settings.cache.poll_interval_milliseconds / 1000,
+        clock=loop.time,
+        on_applied=lambda seq: channel.report("applied", seq=seq),
     )
-    await _patiently(follower.start)
-    worker = _worker(settings, cache, loop)
+
+    def on_message(message: Message) -> None:
+        if message["command"] == "look":
+            follower.poll()
+        else:
+            accepting.on_message(message)
+
+    channel.attach(loop, accepting.drain, on_message)
+    if order.restarted:
+        follower.poll()  # whatever it finds: without a store there is a 503 to give, and routes that need no key
+    else:
+        await _patiently(follower.start)
+    worker = assemble(settings, cache, lookup, loop)
     cache.on_change = worker.changed
     # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
     # changes must not go on.
@@ -72,7 +84,7 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
             group.create_task(task)
             for task in (follower.run(), worker.keep_time(), *(check_health(pool) for pool in worker.pools))
         ]
-        await _serve_until(drained, worker, channel, order)
+        await _serve_until_drained(accepting, worker, channel)
         for task in tasks:
             task.cancel()
     lookup.close()
@@ -90,19 +102,21 @@ async def _patiently(step: Callable[[], _Result]) -> _Result:
     return step()
 
 
-async def _serve_until(drained: asyncio.Event, worker: Worker, channel: SupervisorChannel, order: StartOrder) -> None:
+async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: SupervisorChannel) -> None:
     """Accept and serve until told to drain, then until the last connection has ended or its time is over."""
     # The runner wants aiohttp's own Server; what it does with it is to call it for a protocol, and to shut it down.
     runner = web.ServerRunner(worker, shutdown_timeout=worker.settings.drain_timeout_seconds)  # type: ignore[arg-type]
     await runner.setup()
-    await _listen(runner, order)
+    await accepting.begin(runner)
     # What was made until now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     # Requests leave no cycles; at the default of 700, a few hundred in flight are looked through again and again.
     gc.set_threshold(_GARBAGE_THRESHOLD)
     channel.report("ready")
-    await drained.wait()
+    await accepting.until_drained(runner)
+    channel.report("draining")
+    await accepting.end(worker)
     await runner.cleanup()
 
 
@@ -119,30 +133,6 @@ def _key_cache(settings: Settings, lookup: DirectLookup, loop: asyncio.AbstractE
         clock=loop.time,
         wall_clock=time.time,
     )
-
-
-def _worker(settings: Settings, cache: KeyCache, loop: asyncio.AbstractEventLoop) -> Worker:
-    auth = settings.auth
-    pipeline = Pipeline(
-        cache,
-        key_prefix=auth.key_prefix,
-        realm=auth.realm,
-        generic_errors=auth.error_detail == "generic",
-        bare_authorization=auth.bare_authorization,
-    )
-    pools = {each.name: UpstreamPool(each, loop.time) for each in settings.upstreams}
-    routes = RouteTable(
-        route(each, pipeline.for_route(each.auth, tuple(each.permissions)), pools[each.upstream])
-        for each in settings.routes
-    )
-    return Worker(settings.server, routes, pools.values(), loop)
-
-
-async def _listen(runner: web.ServerRunner, order: StartOrder) -> None:
-    """Accept on this slot's socket; what arrives at an empty slot waits in its backlog for the next worker there."""
-    listener = socket.socket(fileno=order.listen_fds[0])
-    listener.settimeout(0)
-    await web.SockSite(runner, listener, backlog=order.settings.server.backlog).start()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import Final
 
 from gateway.policies.contract import Policy
 from gateway.policies.refusal import Refusal
+from gateway.proxy.cors import Cors
 from gateway.proxy.target import ENCODED_SLASH, SEMICOLON
+from gateway.proxy.teller import Teller
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.model import RouteSettings
 
@@ -37,12 +39,22 @@ class Route:
     rewrite_location: bool
     forward_credential: bool
     allow_method_override: bool
+    cors: Cors | None
+    teller: Teller | None
+    """Answers in the upstream's place."""
     head_timeout: float
     body_timeout: float
     max_body: float
 
 
-def route(settings: RouteSettings, policies: tuple[Policy, ...], pool: UpstreamPool) -> Route:
+def route(
+    settings: RouteSettings,
+    policies: tuple[Policy, ...],
+    pool: UpstreamPool,
+    *,
+    tenant_header: str | None = None,
+    teller: Teller | None = None,
+) -> Route:
     """Make a route of its settings."""
     refused = 0 if settings.allow_encoded_slash else ENCODED_SLASH
     refused |= 0 if settings.allow_semicolon else SEMICOLON
@@ -61,6 +73,8 @@ def route(settings: RouteSettings, policies: tuple[Policy, ...], pool: UpstreamP
         rewrite_location=settings.rewrite_location,
         forward_credential=settings.forward_credential,
         allow_method_override=settings.allow_method_override,
+        cors=Cors(settings.cors, tenant_header) if settings.cors is not None else None,
+        teller=teller,
         head_timeout=settings.head_timeout_seconds or pool.settings.head_timeout_seconds,
         body_timeout=settings.body_timeout_seconds or pool.settings.body_timeout_seconds,
         max_body=float("inf") if settings.max_body_bytes is None else settings.max_body_bytes,
@@ -102,7 +116,10 @@ class RouteTable:
         self._by_host: dict[bytes, _Paths] = {}
         self._by_suffix: dict[bytes, _Paths] = {}
         self._any_host = _Paths()
+        self.any_cors = False
+        """Whether a preflight may have to be answered."""
         for each in routes:
+            self.any_cors = self.any_cors or each.cors is not None
             for paths in self._tables(each.settings.hosts):
                 paths.add(each)
 

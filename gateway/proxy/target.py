@@ -91,6 +91,20 @@ def normalise(path: bytes) -> tuple[bytes, int]:
     return path, traits
 
 
+def other_readings(path: bytes) -> list[bytes]:
+    """A path with traits as servers read it that decode slashes, cut segments at their semicolon, or do both.
+
+    In either order: what is decoded first ends a segment, what is cut off first is never decoded.
+    """
+    decoded, cut = path.replace(b"%2F", b"/"), _cut(path)
+    readings = [decoded, cut, _cut(decoded), cut.replace(b"%2F", b"/")]
+    return [_SLASHES.sub(b"/", each) for each in readings]
+
+
+def _cut(path: bytes) -> bytes:
+    return b"/".join([segment.partition(b";")[0] for segment in path.split(b"/")])
+
+
 def _has_dot_segment(path: bytes) -> bool:
     """Whether someone could read `.` or `..` in it; `..;x` counts, coded or not.
 

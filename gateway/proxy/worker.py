@@ -11,14 +11,17 @@ import secrets
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.keys.change import Change
 from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.exchange import OVER, Exchange
-from gateway.proxy.routes import RouteTable
+from gateway.proxy.phases import OVER
+from gateway.proxy.routes import Route, RouteTable
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.model import ServerSettings
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange import Exchange
 
 _TICK_SECONDS: Final = 0.25
 
@@ -32,9 +35,13 @@ class Worker:
         routes: RouteTable,
         pools: Iterable[UpstreamPool],
         loop: asyncio.AbstractEventLoop,
+        me_route: Route | None = None,
     ) -> None:
         self.settings = settings
         self.routes = routes
+        self.me_route = me_route
+        """Tells the holder of a key who they are, at exactly its own path and for every host."""
+        self.me_path = b"" if me_route is None else me_route.settings.path.encode()
         self.pools = list(pools)
         self.loop = loop
         self.clock = loop.time

@@ -7,14 +7,19 @@ not grow with the number of keys. What cannot be read is an error, never "no suc
 Turned down: the async SQL layer that services use. A thread hop and an ORM row cost several times the read itself.
 Measured at 1,000,000 keys: see docs/store.md.
 
-A reader belongs to one thread at a time. The file may be replaced underneath it (a restored backup is often renamed
-into place): `data_version` notices, and from then on everything is read from the new file.
+A reader belongs to one thread at a time. The file may be moved away or replaced underneath it (a restored backup is
+often renamed into place). `data_version` notices, which whoever follows the log asks for many times a second; a `stat`
+before each `read` would cost a tenth of it, so `read` makes one only when nobody has looked for a while (a process that
+was stopped). From then on the old file is let go of and nothing can be read; as soon as there is a file again,
+`data_version` opens it, and `opened` counts one more.
 """
 
 import os
 import sqlite3
 from functools import lru_cache
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final, NoReturn
 
 from gateway.errors import StoreBusy, StoreUnavailable
@@ -27,7 +32,7 @@ _READ: Final = """
 SELECT s.id, s.valid_until,
        k.id, k.name, k.version, k.expires_at, k.disabled_at, k.revoked_at, k.permissions,
        g.id, g.external_id, o.kind, o.id, o.name, o.external_id, o.permissions,
-       o.removed_at, g.removed_at
+       o.removed_at, g.removed_at, k.allowed_origins
   FROM key_secrets s
   JOIN keys k ON k.id = s.key_id
   JOIN owners o ON o.id = k.owner_id
@@ -41,6 +46,8 @@ _EPOCH: Final = "SELECT epoch FROM store_identity"
 # KiB. Holds the inner pages of all indexes of 1,000,000 keys; a read then misses at most its three leaves.
 _CACHE: Final = "PRAGMA cache_size = -8192"
 _NO_FILE: Final = (-1, -1)
+_NAME_SECONDS: Final = 1.0
+"""For how long the file that is open is taken for the one with the store's name."""
 
 # Primary result codes (https://sqlite.org/rescode.html); extended codes carry them in their low byte.
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
@@ -49,21 +56,31 @@ _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 class SqliteReader:
     """One read-only connection. Opening, and every method, raises StoreBusy or StoreUnavailable, and nothing else."""
 
-    __slots__ = ("_busy_timeout_milliseconds", "_connection", "_file", "_opened", "_path")
+    __slots__ = ("_busy_timeout_milliseconds", "_connection", "_file", "_held", "_named_until", "_path", "opened")
 
-    def __init__(self, path: Path, *, busy_timeout_milliseconds: int = 0) -> None:
-        """Open the file, which must exist and be migrated already."""
+    def __init__(self, path: Path, *, busy_timeout_milliseconds: int = 0, lazy: bool = False) -> None:
+        """Open the file, which must exist and be migrated already; `lazy`: leave that to `data_version`."""
         self._path = path
         self._busy_timeout_milliseconds = busy_timeout_milliseconds
-        self._opened = 0
-        self._open()
+        self.opened = 0
+        """How often a file was opened here: what was read before the last time may have been another one's."""
+        self._file = _NO_FILE
+        self._held = False
+        """Nothing is open because somebody held the whole file when it was to be opened."""
+        self._named_until = inf
+        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
+        self._connection.close()  # a closed connection refuses every question, which costs the hot path no test
+        if not lazy:
+            self._open()
 
     def __repr__(self) -> str:
         """Name the file, for diagnostics."""
-        return f"<SqliteReader {self._path} opened={self._opened}>"
+        return f"<SqliteReader {self._path} opened={self.opened}>"
 
     def read(self, digest: bytes) -> CredentialRecord | None:
         """Return what the secret with this digest means, None where no such secret exists."""
+        if monotonic() > self._named_until:
+            self._look_at_name()
         try:
             row = self._connection.execute(_READ, (digest,)).fetchone()
         except sqlite3.Error as error:
@@ -76,16 +93,20 @@ class SqliteReader:
         Costs a few microseconds. Numbers of different readers cannot be compared.
         """
         try:
-            if _file_identity(self._path) != self._file:
-                self._connection.close()
-                self._open()
-            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            identity = _file_identity(self._path)
         except OSError as error:
+            self._let_go()
             raise _unavailable(self._path, error) from error
+        if identity != self._file:
+            self._let_go()
+            self._open()
+        try:
+            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             self._fail(error)
+        self._named_until = monotonic() + _NAME_SECONDS
         # SQLite's number is 32 bits and belongs to one connection, so the count of openings goes above it.
-        return (self._opened << 32) | (version & 0xFFFF_FFFF)
+        return (self.opened << 32) | (version & 0xFFFF_FFFF)
 
     def head(self) -> int:
         """Return the seq of the newest change, 0 when there is none."""
@@ -108,15 +129,32 @@ class SqliteReader:
 
     def close(self) -> None:
         """Close the connection; doing it twice is harmless."""
+        self._held = False
         self._connection.close()
 
+    def _let_go(self) -> None:
+        """Close what is not, or no longer, the store; every look at `data_version` tries to open what is there."""
+        self.close()
+        self._file = _NO_FILE
+        self._named_until = inf
+
+    def _look_at_name(self) -> None:
+        """Let go of a file that has lost its name; to open another is for `data_version`, whose caller tells of it."""
+        try:
+            named = _file_identity(self._path) == self._file
+        except OSError:
+            named = False
+        if named:
+            self._named_until = monotonic() + _NAME_SECONDS
+        else:
+            self._let_go()
+
     def _open(self) -> None:
-        """Connect, and prove by one read that the file is a migrated store.
+        """Connect, and prove by one read that the file is a migrated store. What was open is closed before.
 
         A WAL database needs its -shm file even for reading. `mode=ro` still lets SQLite make it, as long as this user
         may write in the directory; else opening fails here, with a reason, and not at the first request.
         """
-        self._file = _NO_FILE  # until the new file has answered, every look at data_version tries again
         try:
             identity = _file_identity(self._path)
             self._connection = sqlite3.connect(
@@ -134,9 +172,11 @@ class SqliteReader:
             self._connection.execute(_EPOCH).fetchone()
         except sqlite3.Error as error:
             self._connection.close()
+            self._held = _is_busy(error)
             self._fail(error)
         self._file = identity
-        self._opened += 1
+        self._named_until = monotonic() + _NAME_SECONDS
+        self.opened += 1
 
     def _scalar(self, statement: str) -> int | str | None:
         try:
@@ -147,11 +187,15 @@ class SqliteReader:
 
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         """Tell "held by a writer just now" from "cannot be read"."""
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in _BUSY:
+        if self._held or _is_busy(error):
             detail = "The key store is busy for a moment. Try again."
             raise StoreBusy(detail, internal=str(error)) from error
         raise _unavailable(self._path, error) from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _BUSY
 
 
 def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
@@ -171,7 +215,7 @@ def _record(digest: bytes, row: tuple[Any, ...]) -> CredentialRecord:  # Any: wh
     (
         secret_id, secret_valid_until,
         key_id, key_name, version, expires_at, disabled_at, revoked_at, permissions,
-        *owner, owner_removed_at, organization_removed_at,
+        *owner, owner_removed_at, organization_removed_at, allowed_origins,
     ) = row  # fmt: skip
     if revoked_at is None:
         # Services revoke or move the keys of whoever is removed. Should one be left over, it is dead all the same.
@@ -187,15 +231,17 @@ def _record(digest: bytes, row: tuple[Any, ...]) -> CredentialRecord:  # Any: wh
         None if expires_at is None else expires_at / _MICROSECONDS,
         None if disabled_at is None else disabled_at / _MICROSECONDS,
         None if revoked_at is None else revoked_at / _MICROSECONDS,
-        None if permissions is None else _permissions(permissions),
+        None if permissions is None else _words(permissions),
         *_owner(*owner),
+        None if allowed_origins is None else _words(allowed_origins),
     )
 
 
 _Owner = tuple[str, str | None, OwnerKind, str, str, str | None, tuple[str, ...]]
 
-# Many keys have the same owner, organization and permissions. Handing out the same objects again keeps 100,000 cached
-# records small; the bound keeps these tables small too. (sys.intern was turned down: it never forgets on Python 3.12.)
+# Many keys have the same owner, organization, permissions and origins. Handing out the same objects again keeps 100,000
+# cached records small; the bound keeps these tables small too. (sys.intern was turned down: it never forgets on
+# Python 3.12.)
 
 
 @lru_cache(maxsize=4096)
@@ -208,10 +254,10 @@ def _owner(  # the last seven fields of a record, as they follow each other ther
     external_id: str | None,
     permissions: str,
 ) -> _Owner:
-    return organization_id, organization_external_id, kind, owner_id, name, external_id, _permissions(permissions)
+    return organization_id, organization_external_id, kind, owner_id, name, external_id, _words(permissions)
 
 
 @lru_cache(maxsize=4096)
-def _permissions(text: str) -> tuple[str, ...]:
-    """Split the stored form: permissions hold no spaces, so one space between them is all that is needed."""
+def _words(text: str) -> tuple[str, ...]:
+    """Split permissions or origins as they are stored: neither holds spaces, so one between two is all it takes."""
     return tuple(text.split())

@@ -1,9 +1,9 @@
 """Opens the listening sockets, before any child exists.
 
 One SO_REUSEPORT socket per worker slot, so that the kernel spreads connections over the workers, and one for the
-control process. They belong to the supervisor for as long as it lives: connections that arrive while a child is
-being replaced wait in the backlog instead of being refused. Workers that bind for themselves were turned down: a
-port in use would show only after everything had been started, once per worker.
+control process. They belong to the supervisor until it stops: connections that arrive while a child is being replaced
+are accepted by another worker, or wait in the backlog, instead of being refused. Workers that bind for themselves were
+turned down: a port in use would show only after everything had been started, once per worker.
 """
 
 from __future__ import annotations
@@ -46,10 +46,15 @@ class Listeners:
         """Where the control process answers: `host:port`."""
         return _text(self.control)
 
-    def close(self) -> None:
-        """Stop listening; connections nobody accepted are reset."""
-        for opened in (*self.workers, self.control):
+    def close_workers(self) -> None:
+        """Leave the workers' sockets to the workers; a socket listens until the last process has closed it."""
+        for opened in self.workers:
             opened.close()
+
+    def close(self) -> None:
+        """Stop listening; connections nobody accepted are reset. Doing it twice is harmless."""
+        self.close_workers()
+        self.control.close()
 
 
 def open_listeners(settings: Settings) -> Listeners:

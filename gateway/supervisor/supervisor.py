@@ -5,6 +5,10 @@ start order right away and migrates the store; once it reports `store_ready` the
 has reported `ready`, so is the gateway. A child that dies before that makes the start fail, since nothing will mend
 itself and somebody is looking at the terminal; one that dies later is started again, for as long as it takes.
 
+Every worker inherits the sockets of all slots. While a slot has no child that serves it, the others are told to accept
+from its socket, so that a crash loop strands no connection. The sockets are closed here before the order to drain goes
+out, and by each worker as it gets it (`gateway.proxy.accepting`): the port is free while the last answers are given.
+
 Invariant: a child is alive only inside its keeper (`_keep`), and `run` returns only when every keeper is over.
 
 Plain asyncio without aiohttp, SQLAlchemy or threads of its own, so that what everything else hangs on stays small.
@@ -59,7 +63,19 @@ class State(enum.Enum):
 class Slot:
     """A place that one child after another fills: its name and sockets stay, the child changes."""
 
-    __slots__ = ("argv", "backoff", "child", "failure", "listen_fds", "name", "number", "ordered", "ready_since")
+    __slots__ = (
+        "applied",
+        "argv",
+        "backoff",
+        "child",
+        "failure",
+        "listen_fds",
+        "name",
+        "number",
+        "ordered",
+        "ready_since",
+        "serving",
+    )
 
     def __init__(self, name: str, number: int, argv: Sequence[str], listen_fds: tuple[int, ...]) -> None:
         self.name = name
@@ -73,7 +89,11 @@ class Slot:
         """Forget the child that was here."""
         self.child: Child | None = None
         self.ordered = False
+        self.applied = -1
+        """The change up to which a worker is current, by its own report."""
         self.ready_since: float | None = None
+        self.serving = False
+        """The child is ready, and does not drain by itself (somebody sent it a signal)."""
         self.failure = ""
 
 
@@ -93,11 +113,9 @@ class Supervisor:
 
         The argvs are commands that take the number of the channel's descriptor as their last argument.
         """
-        fds = [opened.fileno() for opened in listeners.workers]
-        self._workers = [
-            Slot(f"worker-{slot}", slot, worker_argv, (fd, *fds[:slot], *fds[slot + 1 :]))
-            for slot, fd in enumerate(fds)
-        ]
+        self._listeners = listeners
+        fds = tuple(opened.fileno() for opened in listeners.workers)
+        self._workers = [Slot(f"worker-{slot}", slot, worker_argv, fds) for slot in range(len(fds))]
         self._control = Slot("control", 0, control_argv, (listeners.control.fileno(),))
         self._slots = [self._control, *self._workers]
         self._settings = settings.model_dump(mode="json")
@@ -163,6 +181,7 @@ class Supervisor:
             return 0.0, f"{slot.name} cannot be started: {error.strerror}"
         _log.debug("started a child", extra={"child": slot.name, "pid": slot.child.pid})
         self._order(slot)
+        self._tell_workers()
         if self._stopping.is_set():  # the order to drain went out while there was nobody to get it
             slot.child.send({"command": "drain"})
         if self._forced or self._state is State.STOPPED:
@@ -171,7 +190,7 @@ class Supervisor:
         life = time.monotonic() - slot.ready_since if slot.ready_since is not None else 0.0
         reason = slot.failure or f"{slot.name} ended with {_ending(status)}"
         slot.empty()
-        self._tell_control()
+        self._tell_all()
         return life, reason
 
     def _order(self, slot: Slot) -> None:
@@ -186,9 +205,11 @@ class Supervisor:
                 "slot": slot.number,
                 "listen_fds": slot.listen_fds,
                 "node": self._node,
-                "restarted": self._store_ready,
+                "restarted": self._state is not State.STARTING,
             }
         )
+        if slot is not self._control:
+            self._tell_control()
 
     def _on_event(self, slot: Slot, message: Message) -> None:
         event = message["event"]
@@ -198,30 +219,76 @@ class Supervisor:
                 self._order(worker)
         elif event == "ready":
             slot.ready_since = time.monotonic()
+            slot.serving = True
             if slot is self._control:
                 self._control_report = message
-            self._tell_control()
+            self._tell_all()
             self._check_all_ready()
+        elif event == "draining":
+            slot.serving = False
+            self._tell_all()
+        elif event == "applied":
+            self._pass_on_applied(slot, int(message["seq"]))
+        elif event == "changed":
+            self._pass_on_changed()
         elif event == "failed":
             slot.failure = str(message["reason"])
+
+    def _pass_on_changed(self) -> None:
+        for worker in self._workers:
+            if worker.child is not None and worker.ordered:
+                worker.child.send({"command": "look"})
+
+    def _pass_on_applied(self, slot: Slot, seq: int) -> None:
+        slot.applied = seq
+        if slot.child is not None and self._control.child is not None and self._control.ready_since is not None:
+            self._control.child.send({"command": "applied", "pid": slot.child.pid, "seq": seq})
 
     def _check_all_ready(self) -> None:
         if self._state is State.STARTING and all(slot.ready_since is not None for slot in self._slots):
             self._move(State.RUNNING)
             self._on_ready(self._control_report)
 
+    def _tell_all(self) -> None:
+        """What each child has to know of the others, said again whenever it changed."""
+        self._tell_control()
+        self._tell_workers()
+
+    def _tell_workers(self) -> None:
+        """Which slots nobody serves: the others stand in there. At the start all come at once, so nobody needs to."""
+        if self._state is State.RUNNING:
+            empty = [worker.number for worker in self._workers if not worker.serving]
+            for worker in self._workers:
+                if worker.child is not None:
+                    worker.child.send({"command": "slots", "empty": empty})
+
     def _tell_control(self) -> None:
-        """What `/readyz` is answered from."""
+        """What `/readyz` is answered from, and on whom the answer to a change waits."""
         if self._control.child is not None and self._control.ready_since is not None:
-            ready = sum(worker.ready_since is not None for worker in self._workers)
+            ready = sum(worker.serving for worker in self._workers)
             draining = self._stopping.is_set()
+            following = [
+                {"name": worker.name, "pid": worker.child.pid, "applied": worker.applied}
+                for worker in self._workers
+                if worker.child is not None and worker.ordered
+            ]
             self._control.child.send(
-                {"command": "workers", "ready": ready, "of": len(self._workers), "draining": draining}
+                {
+                    "command": "workers",
+                    "ready": ready,
+                    "of": len(self._workers),
+                    "draining": draining,
+                    "following": following,
+                }
             )
 
     async def _drain(self, workers: Iterable[asyncio.Task[None]], control: asyncio.Task[None]) -> None:
-        """Workers first: the control process answers health checks and takes their last records meanwhile."""
+        """Workers first: the control process answers health checks and takes their last records meanwhile.
+
+        Listening ends here first, so that a worker is always the last to close a socket: it can answer who waits there.
+        """
         self._move(State.DRAINING)
+        self._listeners.close_workers()
         self._tell_control()
         await self._end(self._workers, workers, self._drain_seconds)
         await self._end([self._control], [control], _CONTROL_DRAIN_SECONDS)

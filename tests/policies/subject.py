@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Head:
-    """The credential fields."""
+    """The credential fields, and the ordinary ones."""
 
     api_key: bytes | None
     authorization: bytes | None
+    forwarded: list[bytes] = field(default_factory=list)
 
 
 @dataclass
@@ -35,8 +36,9 @@ class Subject:
         *,
         route: Rules | None = None,
         now: float = 1000.0,
+        forwarded: list[bytes] | None = None,
     ) -> None:
-        self.head = Head(api_key, authorization)
+        self.head = Head(api_key, authorization, forwarded or [])
         self.route = route or Rules()
         self.now = now
         self.secret: bytes | None = None

@@ -19,11 +19,8 @@ from gateway.keys.change import Change
 from gateway.keys.record import CredentialRecord
 from gateway.keys.secret import digest
 from gateway.policies.identity import identity_fields
-from gateway.policies.pipeline import Pipeline
-from gateway.proxy.exchange import OVER
-from gateway.proxy.routes import RouteTable, route
-from gateway.proxy.upstream_pool import Target, UpstreamPool
-from gateway.proxy.worker import Worker
+from gateway.proxy.assembly import assemble
+from gateway.proxy.phases import OVER
 from gateway.settings.model import Settings
 from tests.proxy.fake_transport import FakeTransport
 from tests.proxy.virtual_loop import VirtualLoop
@@ -32,6 +29,8 @@ from tests.proxy.wire_reader import Message, read_requests, read_responses
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
+
+    from gateway.proxy.upstream_pool import Target
 
 SECRET = b"sk_" + b"0" * 43 + b"4LPos6"
 OTHER_SECRET = b"sk_" + b"1" * 44 + b"6ZJwq"
@@ -121,6 +120,8 @@ class KeyStore:
         """Answer the lookups that wait."""
         waiting, self.waiting = self.waiting, []
         for key_digest, future in waiting:
+            if future.done():  # whoever asked is gone
+                continue
             if self.down:
                 future.set_exception(StoreUnavailable("The store is away."))
             else:
@@ -266,7 +267,7 @@ class Gate:
         self.store.put(SECRET)
         self.started = time.time() - self.loop.time()
         self.cache = self._key_cache()
-        self.worker = self._worker()
+        self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio)
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
         self.cache.proven(self.loop.time())
@@ -293,22 +294,6 @@ class Gate:
             clock=self.loop.time,
             wall_clock=self.wall_clock,
         )
-
-    def _worker(self) -> Worker:
-        auth = self.settings.auth
-        pipeline = Pipeline(
-            self.cache,
-            key_prefix=auth.key_prefix,
-            realm=auth.realm,
-            generic_errors=auth.error_detail == "generic",
-            bare_authorization=auth.bare_authorization,
-        )
-        pools = {each.name: UpstreamPool(each, self.loop.time) for each in self.settings.upstreams}
-        routes = RouteTable(
-            route(each, pipeline.for_route(each.auth, tuple(each.permissions)), pools[each.upstream])
-            for each in self.settings.routes
-        )
-        return Worker(self.settings.server, routes, pools.values(), self.loop.for_asyncio)
 
     async def _dial(
         self, factory: Callable[[], asyncio.BaseProtocol], host: str, port: int

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 POISON = b"<what no client may see>"
+IMPORTED = b"legacy-key-1"
+"""A key that does not look like one of ours, sent where an upstream's own token could stand."""
 _BODY = b"0123456789" * 3
 _HEAD = b" HTTP/1.1\r\n"
 REQUESTS: dict[str, tuple[bytes, bytes]] = {
@@ -44,6 +46,13 @@ REQUESTS: dict[str, tuple[bytes, bytes]] = {
     "no key": (b"GET %b HTTP/1.1\r\nHost: h\r\n", b""),
     "no key, body": (b"POST %b HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n", _BODY),
     "no request": (b"GET %b\r\n", b""),
+    "preflight": (
+        b"OPTIONS %b HTTP/1.1\r\nHost: h\r\nOrigin: https://app.test\r\nAccess-Control-Request-Method: PUT\r\n",
+        b"",
+    ),
+    "me": (b"GET /me?%b HTTP/1.1\r\nHost: h\r\n" + KEY_FIELD, b""),
+    "me, body": (b"POST /me?%b HTTP/1.1\r\nHost: h\r\nContent-Length: 30\r\n" + KEY_FIELD, _BODY),
+    "another key": (b"GET %b HTTP/1.1\r\nHost: h\r\nAuthorization: Token " + IMPORTED + b"\r\n" + KEY_FIELD, b""),
     "websocket": (b"GET %b HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + KEY_FIELD, b""),
 }
 RESPONSES: dict[str, bytes] = {
@@ -62,7 +71,7 @@ RESPONSES: dict[str, bytes] = {
     "no response": POISON + b"\r\n\r\n",
 }
 SIZES = [1_000_000, 1, 7, 100, 200, 1_000_000, 1000, 70_000, 1_000_000]
-_STATUSES = {200, 204, 304, 401, 408, 502, 503, 504}
+_STATUSES = {200, 204, 304, 401, 405, 408, 502, 503, 504}
 _Item = TypeVar("_Item")
 
 
@@ -175,7 +184,9 @@ class Walk:
     """One run: each step is an action with numbers that choose whom and what it concerns."""
 
     def __init__(self, server: dict[str, int]) -> None:
-        self.gate = Gate(server=server, routes=[{"max_body_bytes": 200_000}])
+        route = {"max_body_bytes": 200_000, "cors": {"allow_origins": ["https://app.test"]}}
+        self.gate = Gate(server={"me_path": "/me", **server}, routes=[route])
+        self.gate.store.put(IMPORTED, key_id="key_2")
         self.clients: list[ClientModel] = []
         self.upstreams: list[UpstreamModel] = []
         self.asked = 0
@@ -326,6 +337,9 @@ class Walk:
         """It gets one request at a time, each from its beginning to its end, without a credential."""
         received, transport = model.upstream.received, model.upstream.transport
         assert SECRET not in received
+        assert IMPORTED not in received
+        assert b"/me" not in received
+        assert b"OPTIONS" not in received
         if model.broken and not model.outbox and transport.reading:
             assert transport.closing, "what broke the rules is never used again"
         if not model.tunnels:
@@ -369,7 +383,7 @@ ACTIONS: list[Callable[[Walk, int, int, int], None]] = [
     *(Walk.time_passes, Walk.time_passes, Walk.worker_drains),
 ]
 SERVERS: list[dict[str, int]] = [{}, {}, {"max_in_flight": 1}, {"max_connections": 2}]
-STEPS = st.tuples(st.integers(0, len(ACTIONS) - 1), st.integers(0, 3), st.integers(0, 13), st.integers(0, 8))
+STEPS = st.tuples(st.integers(0, len(ACTIONS) - 1), st.integers(0, 3), st.integers(0, 17), st.integers(0, 8))
 
 
 @settings(max_examples=scaled(100), deadline=None, suppress_health_check=list(HealthCheck))
@@ -383,7 +397,7 @@ def test_long_walks(seed: int) -> None:
     """The same, without the preference for short runs that makes failures of `test_any_order` readable."""
     chance = random.Random(seed)  # noqa: S311  reproducible on purpose
     steps = [
-        (chance.randrange(len(ACTIONS)), chance.randrange(4), chance.randrange(14), chance.randrange(9))
+        (chance.randrange(len(ACTIONS)), chance.randrange(4), chance.randrange(18), chance.randrange(9))
         for _ in range(150)
     ]
     run(chance.choice(SERVERS), steps)

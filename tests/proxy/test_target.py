@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote_to_bytes
+import re
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -173,6 +175,80 @@ def test_a_route_may_accept_coded_slashes_and_semicolons(path: bytes, setting: s
 def test_what_a_route_accepts_hides_no_dot_segment(path: bytes) -> None:
     gate = Gate(routes=[{"allow_encoded_slash": True, "allow_semicolon": True}])
     assert error_of(gate.ask(get(path)).answer) == (400, "ambiguous_target")
+
+
+LAX = {"allow_encoded_slash": True, "allow_semicolon": True}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(b"/admin%2Fx", b"/admin%2fx", b"/admin%2F", b"/admin;v=1/x", b"/admin;v=1", b"/admin;", b"/;v=1/admin"),
+        *(b"/%2Fadmin", b"/%61dmin%2Fx", b"//admin%2Fx", b"/admin%2Fx;v=1", b"/admin;v=1%2Fx", b"/admin;%2F/x"),
+        *(b"/a/admin%2Fx", b"/a;v=1/admin/x", b"/a;/admin;/x", b"/a%2Fadmin%2Fx", b"/a;v=1%2Fadmin/x"),
+        *(b"/a;%2Fb/admin", b"/a;x%2Fadmin", b"/a/admin;x%2Fy"),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"PUT"])
+def test_what_a_route_accepts_is_no_way_to_what_another_one_covers(path: bytes, method: bytes) -> None:
+    """Servers decode slashes, cut segments at their semicolon, or do both: to none of them may it be `/admin`.
+
+    Whether the route there asks for more, serves this method, or is as lax itself.
+    """
+    for there in ({"permissions": ["admin:use"]}, {"methods": ["POST"]}, LAX, {"auth": "none", **LAX}):
+        gate = Gate(routes=[LAX, {"path": "/admin", **there}, {"path": "/a/admin", **there}])
+        client = gate.ask(get(path).replace(b"GET", method))
+        assert error_of(client.answer) == (400, "ambiguous_target")
+        assert not gate.upstreams
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(b"/admins%2Fx", b"/a%2Fadmin", b"/admi;n", b"/b;admin/x", b"/b%2F%2Fadmin", b"/b;v=1%2Fx/admin"),
+        *(b"/docs%2Fa", b"/docs/a%2Fb;v=1/c", b"/docs;v=1"),
+    ],
+)
+def test_what_leads_to_the_same_route_in_every_reading_goes_on(path: bytes) -> None:
+    gate = Gate(routes=[LAX, {"path": "/admin", "permissions": ["admin:use"]}])
+    gate.ask(get(path))
+    assert gate.upstream.request.target == path
+
+
+@settings(max_examples=scaled(200), deadline=None)
+@given(st.lists(st.sampled_from(["/", "%2F", ";", "a", "admin", "b"]), max_size=8).map("".join))
+def test_no_reading_of_what_is_forwarded_is_another_routes(rest: str) -> None:
+    """Whatever order of the two a server has, or whichever one it does: read by a second opinion."""
+    gate = Gate(routes=[LAX, {"path": "/a/b", **LAX}, {"path": "/admin", "permissions": ["admin:use"]}])
+    gate.store.put(SECRET, owner_permissions=("other:use",))
+    gate.ask(get(b"/" + rest.encode()))
+    if not gate.upstreams:
+        return
+    target = gate.upstream.request.target.decode()
+    cut = re.compile("[^/]*").sub
+    readings = [target, unquote(target)]
+    readings += [cut(lambda segment: segment.group().split(";")[0], each) for each in readings]
+    readings.append(unquote(readings[2]))
+    prefixes = {"/".join([each for each in reading.split("/") if each][:2]) for reading in readings}
+    assert not any(each.split("/")[0] == "admin" for each in prefixes), target
+    assert len({each == "a/b" for each in prefixes}) == 1, target
+
+
+@pytest.mark.parametrize(("path", "setting"), [("/a%2Fb", "allow_encoded_slash"), ("/a;v=1", "allow_semicolon")])
+def test_a_route_whose_own_path_can_be_read_in_two_ways_answers_for_both(path: str, setting: str) -> None:
+    """Whatever stands in front of the other way: it was written down so. What is below it is not."""
+    route: dict[str, Any] = {"path": path, setting: True}
+    secret: dict[str, Any] = {"path": f"/a/{'b/' if '%' in path else ''}secret", "permissions": ["admin:use"]}
+    for others in ([], [{"auth": "none"}], [secret], [{}, secret]):
+        gate = Gate(routes=[route, *others])
+        for below in (path, f"{path}/c"):
+            gate.ask(get(below.encode()))
+            assert gate.upstreams[-1].request.target == below.encode()
+        before = len(gate.upstreams)
+        client = gate.ask(get(f"{path}/secret".encode()))
+        if secret in others:
+            assert error_of(client.answer) == (400, "ambiguous_target")
+        assert len(gate.upstreams) == before + (secret not in others)
 
 
 @pytest.mark.parametrize("routes", [[{}], [{}, {"path": "/a"}], [{}, {"path": "/a/b/c"}]])

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+ACME = """
+INSERT INTO organizations (id, external_id, name, version, default_expiry, keys_create_requires_admin,
+                           keys_revoke_requires_admin, created_at)
+VALUES ('org_1', 'ext-1', 'Acme', 1, '1y', 0, 0, 1);
+INSERT INTO owners (id, organization_id, kind, name, external_id, permissions, version, created_at)
+VALUES ('mem_1', 'org_1', 'member', 'ada@example.com', 'u-7', '*:* gateway:*', 1, 1);
+INSERT INTO members (owner_id, role) VALUES ('mem_1', 'admin');
+"""  # in columns that every revision has
+
+
 @dataclass
 class StoreFile:
     """A store's file, with a plain connection that writes to it as any other process might."""
@@ -61,10 +71,5 @@ def store(tmp_path: Path) -> Iterator[StoreFile]:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("INSERT INTO organizations VALUES ('org_1', 'ext-1', 'Acme', 1, '1y', NULL, 0, 0, 1, NULL)")
-        connection.execute(
-            "INSERT INTO owners VALUES"
-            " ('mem_1', 'org_1', 'member', 'ada@example.com', 'u-7', '*:* gateway:*', 1, 1, NULL)"
-        )
-        connection.execute("INSERT INTO members VALUES ('mem_1', 'admin', NULL)")
+        connection.executescript(ACME)
         yield StoreFile(path, connection)

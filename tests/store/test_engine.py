@@ -141,6 +141,9 @@ async def test_a_key_has_two_secrets_at_most_and_a_digest_exists_once(engine: As
 
 
 async def test_a_key_cannot_belong_to_an_owner_of_another_organization(store: StoreFile) -> None:
-    store.execute("INSERT INTO organizations VALUES ('org_2', NULL, 'Other', 1, '1y', NULL, 0, 0, 1, NULL)")
+    store.execute(
+        "INSERT INTO organizations (id, name, version, default_expiry, keys_create_requires_admin,"
+        " keys_revoke_requires_admin, created_at) VALUES ('org_2', 'Other', 1, '1y', 0, 0, 1)"
+    )
     with pytest.raises(Exception, match="FOREIGN KEY"):
         store.add_key("CI", organization_id="org_2")

@@ -110,14 +110,51 @@ def test_a_writer_in_the_middle_of_a_transaction_disturbs_no_read(store: StoreFi
     assert record.revoked_at is not None
 
 
-def test_a_file_locked_as_a_whole_is_busy_not_gone(store: StoreFile) -> None:
-    store.add_key("CI")
+def _hold(store: StoreFile) -> None:
+    """Lock the whole file, so that it cannot even be opened."""
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.execute("PRAGMA locking_mode = EXCLUSIVE")
     store.execute("PRAGMA journal_mode = DELETE")
     store.execute("BEGIN EXCLUSIVE")
+
+
+def test_a_file_locked_as_a_whole_is_busy_not_gone(store: StoreFile) -> None:
+    store.add_key("CI")
+    _hold(store)
     with pytest.raises(StoreBusy):
         SqliteReader(store.path)
+
+
+def test_a_lazy_reader_is_there_before_its_file_and_opens_it_as_soon_as_it_can(store: StoreFile) -> None:
+    """Only a look at `data_version` opens: a flood of reads during an outage opens nothing."""
+    digest = store.add_key("CI")
+    store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    away = store.path.with_name("away.db")
+    store.path.rename(away)
+    with contextlib.closing(SqliteReader(store.path, lazy=True)) as reader:
+        for call in (reader.data_version, lambda: reader.read(digest), reader.epoch, reader.head):
+            with pytest.raises(StoreUnavailable):
+                call()
+        away.rename(store.path)
+        with pytest.raises(StoreUnavailable):
+            reader.read(digest)
+        reader.data_version()
+        assert reader.opened == 1
+        assert reader.read(digest) is not None
+
+
+def test_a_lazy_reader_of_a_file_that_somebody_holds_is_busy_which_others_may_wait_for(store: StoreFile) -> None:
+    digest = store.add_key("CI")
+    _hold(store)
+    with contextlib.closing(SqliteReader(store.path, lazy=True)) as reader:
+        for _ in range(2):
+            with pytest.raises(StoreBusy):
+                reader.data_version()
+            with pytest.raises(StoreBusy):
+                reader.read(digest)
+        store.connection.close()
+        reader.data_version()
+        assert reader.read(digest) is not None
 
 
 def test_the_reader_cannot_write(reader: SqliteReader) -> None:
@@ -165,16 +202,55 @@ def test_a_file_renamed_into_place_is_noticed_and_read(store: StoreFile, reader:
     backup.replace(store.path)
     assert reader.data_version() != before
     assert reader.read(digest) is None
+    assert reader.opened == 2
 
 
-def test_a_file_that_vanished_is_unavailable_until_it_is_back(store: StoreFile, reader: SqliteReader) -> None:
+def test_a_file_that_vanished_is_let_go_of_and_opened_again_when_it_is_back(
+    store: StoreFile, reader: SqliteReader
+) -> None:
+    """Nothing is read from a file that has lost its name: what changes in its place would not be heard of."""
+    digest = store.add_key("CI")
+    before = reader.data_version()
     store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     away = store.path.with_name("away.db")
     store.path.rename(away)
-    with pytest.raises(StoreUnavailable):
-        reader.data_version()
+    for _ in range(2):
+        for call in (reader.data_version, lambda: reader.read(digest), reader.head):
+            with pytest.raises(StoreUnavailable):
+                call()
     away.rename(store.path)
-    assert reader.data_version() == reader.data_version()
+    after = reader.data_version()
+    assert after == reader.data_version() != before
+    assert reader.opened == 2
+    assert reader.read(digest) is not None
+
+
+@pytest.mark.parametrize("outage", ["moved away", "replaced"])
+def test_a_read_after_a_pause_looks_at_the_name_first(store: StoreFile, reader: SqliteReader, outage: str) -> None:
+    """A process that was stopped reads before its follower has had its turn."""
+    digest = store.add_key("CI")
+    reader.data_version()
+    store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if outage == "replaced":
+        shutil.copyfile(store.path, store.path.with_name("other.db"))
+        store.path.with_name("other.db").replace(store.path)
+    else:
+        store.path.rename(store.path.with_name("away.db"))
+    assert reader.read(digest) is not None  # the follower is trusted to look many times a second
+    reader._named_until = 0.0
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            reader.read(digest)
+
+
+def test_a_read_after_a_pause_of_a_file_that_has_kept_its_name_is_a_read(
+    store: StoreFile, reader: SqliteReader
+) -> None:
+    digest = store.add_key("CI")
+    reader._named_until = 0.0
+    assert reader.read(digest) is not None
+    assert reader._named_until > 0
+    assert reader.opened == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

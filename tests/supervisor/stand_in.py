@@ -8,6 +8,7 @@ crash            exits with status 3 before it is ready
 crash-once:FILE  the same, but only while FILE does not exist, which it then makes
 stubborn         ignores the drain
 linger           once told to drain, goes on until one more connection has been answered
+drain-alone      says after its first answer that it drains, as a worker does that was sent a signal, and goes on
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ async def serve(order: StartOrder, channel: SupervisorChannel, words: dict[str, 
             "slot": order.slot,
             "node": order.node,
             "listening": len(order.listen_fds),
+            "restarted": order.restarted,
             "told": told,
             "draining": drained.is_set(),
         }
@@ -45,8 +47,10 @@ async def serve(order: StartOrder, channel: SupervisorChannel, words: dict[str, 
             await writer.wait_closed()
             if drained.is_set():
                 answered.set()
+            elif words.pop("drain-alone", None) is not None:
+                channel.report("draining")
 
-    listening = socket.socket(fileno=order.listen_fds[0])
+    listening = socket.socket(fileno=order.listen_fds[order.slot])
     async with await asyncio.start_server(answer, sock=listening):
         channel.report("ready", organizations=0)
         await drained.wait()

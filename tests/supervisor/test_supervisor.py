@@ -31,6 +31,7 @@ class Run:
 
     def __init__(self, settings: Settings, listeners: Listeners, *, worker: str, control: str) -> None:
         self.listeners = listeners
+        self.proxy_address, self.control_address = listeners.proxy_address, listeners.control_address
         self.ready = asyncio.Event()
         self.reports: list[Message] = []
         self.supervisor = Supervisor(
@@ -55,18 +56,25 @@ class Run:
             self.task.result()
 
     async def ask_worker(self) -> dict[str, Any]:
-        return await _ask(self.listeners.proxy_address)
+        return await _ask(self.proxy_address)
 
     async def ask_control(self) -> dict[str, Any]:
-        return await _ask(self.listeners.control_address)
+        return await _ask(self.control_address)
 
     async def told_control(self, **wanted: object) -> None:
         """Wait until the last thing that the control process heard of the workers is this."""
         while True:
             told = (await self.ask_control())["told"]
-            if told and told[-1] == {"command": "workers", **wanted}:
+            if told and wanted.items() <= told[-1].items() and told[-1]["command"] == "workers":
                 return
             await asyncio.sleep(0.01)
+
+    async def ask_slot(self, slot: int) -> dict[str, Any]:
+        """What the worker in this slot says; which one is asked is the kernel's choice."""
+        while True:
+            facts = await self.ask_worker()
+            if facts["slot"] == slot:
+                return facts
 
     async def stopped(self) -> int:
         self.supervisor.stop()
@@ -168,6 +176,37 @@ async def test_a_killed_worker_is_replaced_on_the_same_socket(start: Start) -> N
         assert not _alive(first)
 
 
+async def test_a_worker_knows_whether_the_gateway_ran_before_it(start: Start) -> None:
+    """At the first start a store that cannot be read is a mistake to be told; later on it is an outage."""
+    async with start() as run:
+        await run.until_ready()
+        first = await run.ask_worker()
+        os.kill(first["pid"], signal.SIGKILL)
+        second = await run.ask_worker()
+        assert (first["restarted"], second["restarted"]) == (False, True)
+
+
+async def test_the_others_hear_that_a_slot_is_empty_and_that_it_is_served_again(start: Start) -> None:
+    async with start(workers=2) as run:
+        await run.until_ready()
+        os.kill((await run.ask_slot(1))["pid"], signal.SIGKILL)
+        heard: list[list[int]] = []
+        while not heard or heard[-1]:
+            heard = [message["empty"] for message in (await run.ask_slot(0))["told"]]
+        assert heard[0] == [1]
+
+
+async def test_a_worker_that_drains_by_itself_leaves_its_slot_to_the_others(start: Start) -> None:
+    """Somebody sent it a signal: it may take long to end, and what arrives there must not wait for that."""
+    async with start(workers=2, worker="worker+drain-alone") as run:
+        await run.until_ready()
+        await run.ask_slot(1)
+        heard: list[Message] = []
+        while not any(1 in message["empty"] for message in heard):
+            heard = (await run.ask_slot(0))["told"]
+        await run.told_control(ready=0, of=2, draining=False)
+
+
 async def test_a_killed_control_process_is_replaced_while_the_workers_stay(start: Start) -> None:
     async with start() as run:
         await run.until_ready()
@@ -196,6 +235,15 @@ async def test_the_control_process_hears_how_many_workers_are_ready(start: Start
         await run.told_control(ready=2, of=2, draining=False)
 
 
+async def test_the_control_process_hears_how_far_which_worker_follows(start: Start) -> None:
+    """From its start order to its end, since that long a worker may send requests."""
+    async with start(workers=2) as run:
+        pids = sorted([(await run.ask_slot(slot))["pid"] for slot in (0, 1)])
+        told = (await run.ask_control())["told"]
+        assert sorted(each["pid"] for each in told[-1]["following"]) == pids
+        assert {each["applied"] for each in told[-1]["following"]} == {-1}
+
+
 async def test_stop_drains_the_workers_first_and_the_control_process_after_them(start: Start) -> None:
     async with start(worker="worker+linger") as run:
         await run.until_ready()
@@ -204,6 +252,15 @@ async def test_stop_drains_the_workers_first_and_the_control_process_after_them(
         while not (await run.ask_worker())["draining"]:  # it is told a little after the control process
             await asyncio.sleep(0.01)
         assert await run.task == 0
+
+
+async def test_a_stop_leaves_the_listening_sockets_to_the_workers_and_health_checks_go_on(start: Start) -> None:
+    async with start(workers=2, worker="worker+linger") as run:
+        await run.until_ready()
+        assert all(opened.fileno() >= 0 for opened in run.listeners.workers)
+        run.supervisor.stop()
+        await run.told_control(ready=2, of=2, draining=True)
+        assert all(opened.fileno() < 0 for opened in run.listeners.workers)
 
 
 async def test_a_signal_to_the_supervisor_drains_everything(start: Start) -> None:

@@ -1,0 +1,212 @@
+"""May a request pass? The first part of an exchange's life: its route, the policies, and its key while it lasts.
+
+Invariant: one of three things happens to every request that `begin` is called for: `admitted`, an answer of the
+gateway's own, or a task that waits for either. A stream is judged by the same policies again when its key changes or
+comes to its end (`readmit`); a store that cannot be asked then is no reason to end what was good when it began.
+Turned down: an object of its own for this part, which would cost each request an allocation and a reference back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import StoreUnavailable
+from gateway.policies.refusal import STORE_UNAVAILABLE, Refusal
+from gateway.proxy import answers
+from gateway.proxy.cors import preflight_method
+from gateway.proxy.phases import ADMIT, OVER
+from gateway.proxy.request_head import RequestHead
+from gateway.proxy.routes import Route
+from gateway.proxy.target import other_readings
+from gateway.proxy.teller import Teller
+
+if TYPE_CHECKING:
+    from gateway.cache.key_cache import Entry
+    from gateway.proxy.client_connection import ClientConnection
+
+_LOG = logging.getLogger(__name__)
+_READING: Final = frozenset({b"GET", b"HEAD"})
+_SERVER_ERROR: Final = 500
+
+
+class Admission:
+    """See the module. `gateway.proxy.exchange` goes on from `admitted`."""
+
+    __slots__ = (
+        "_task",
+        "client",
+        "entry",
+        "head",
+        "now",
+        "origin",
+        "passes_authorization",
+        "phase",
+        "route",
+        "secret",
+    )
+
+    route: Route
+
+    def __init__(self, client: "ClientConnection", head: RequestHead, now: float) -> None:
+        self.client = client
+        self.head = head
+        self.now = now
+        self.phase = ADMIT
+        self.secret: bytes | None = None
+        self.passes_authorization = False
+        self.entry: Entry | None = None
+        self.origin: bytes | None = None
+        """The page's origin, on a route that it may use (CORS)."""
+        self._task: asyncio.Task[None] | None = None
+
+    # --- what the exchange does then --------------------------------------------------------------------------------
+
+    def admitted(self) -> None:
+        """It may pass: send it on."""
+        raise NotImplementedError
+
+    def refuse(self, refusal: Refusal) -> None:
+        """It may not."""
+        raise NotImplementedError
+
+    def answer(self, answer: answers.OwnAnswer, *, keeps: bool = True) -> None:
+        """Answer in the gateway's own name. `keeps`: the connection may serve another request."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """End it so that the client sees it was cut off."""
+        raise NotImplementedError
+
+    # --- admit ------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Find the route and judge the request."""
+        head = self.head
+        worker = self.client.worker
+        routes = worker.routes
+        if worker.me_route is not None and head.path == worker.me_path:
+            route: Route | Refusal = worker.me_route
+        elif routes.any_cors and head.method == b"OPTIONS" and self._answer_preflight():
+            return
+        else:
+            route = routes.match(head.host, head.method, head.path)
+        if isinstance(route, Refusal):
+            self.refuse(route)
+            return
+        self.route = route
+        if route.cors is not None:
+            self.origin = route.cors.origin(head.forwarded)
+        if head.traits and (head.traits & route.refused_traits or self._reads_as_another_route(route)):
+            self.refuse(answers.AMBIGUOUS_TARGET)
+        elif head.body_length > route.max_body:
+            self.refuse(answers.BODY_TOO_LARGE)
+        elif worker.in_flight > worker.settings.max_in_flight:
+            self.refuse(answers.OVERLOADED)
+        else:
+            self.admit(0)
+
+    def _reads_as_another_route(self, route: Route) -> bool:
+        """Whether an upstream that reads this path in another way sees what another route stands in front of.
+
+        Where the route's own path can be read in two ways, it was written down so: what both lead to is its own.
+        """
+        head, routes = self.head, self.client.worker.routes
+        own = other_readings(route.settings.path.encode())
+        for path, meant in zip(other_readings(head.path), own, strict=True):
+            found = routes.match(head.host, head.method, path)
+            if found is not route and found is not routes.match(head.host, head.method, meant):
+                return True
+        return False
+
+    def _answer_preflight(self) -> bool:
+        """Answer a preflight for a route with CORS; False where this request is none."""
+        head = self.head
+        method = preflight_method(head.forwarded)
+        route = self.client.worker.routes.match(head.host, method, head.path) if method is not None else None
+        if method is None or not isinstance(route, Route) or route.cors is None:
+            return False
+        fields = route.cors.preflight_fields(route.cors.origin(head.forwarded), method)
+        self.answer(answers.no_content(fields))
+        return True
+
+    def admit(self, first: int) -> None:
+        """Ask the policies in their order, from number `first` on."""
+        policies = self.route.policies
+        for index in range(first, len(policies)):
+            outcome = policies[index].check(self)
+            if outcome is not None:
+                if isinstance(outcome, Refusal):
+                    self.refuse(outcome)
+                else:
+                    self.wait(self._admit_later(outcome, index + 1))
+                return
+        if self.route.teller is None:
+            self.admitted()
+        else:
+            self.wait(self._tell(self.route.teller))
+
+    async def _admit_later(self, outcome: Awaitable[Refusal | None], following: int) -> None:
+        refusal = await outcome
+        if refusal is not None:
+            self.refuse(refusal)
+        else:
+            self.admit(following)
+
+    async def _tell(self, teller: Teller) -> None:
+        """Answer who the key is, in the API's place."""
+        try:
+            told = await teller.tell(self.secret or b"")
+        except StoreUnavailable:
+            told = None
+        if told is None:
+            self.refuse(STORE_UNAVAILABLE)
+        elif self.head.method in _READING:
+            self.answer(answers.content(told))
+        else:
+            self.refuse(answers.ONLY_READ)
+
+    # --- waiting, and changes meanwhile -----------------------------------------------------------------------------
+
+    def wait(self, coroutine: Coroutine[object, object, None]) -> None:
+        """Go on in a task; a policy or a connection has to be waited for."""
+        self._task = task = asyncio.get_running_loop().create_task(coroutine)
+        task.add_done_callback(self._waited)
+
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        if self._task is task:
+            self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("a defect of the gateway ended %r", self, exc_info=error)
+            if self.phase != OVER:
+                self.refuse(answers.INTERNAL_ERROR)
+
+    def key_is_over(self, now: float) -> bool:
+        """Whether the key it was admitted with counts no more, and nobody is asking about it already."""
+        entry = self.entry
+        return entry is not None and self._task is None and (entry.dead or entry.active_until < now)
+
+    def readmit(self) -> None:
+        """The key of a running stream changed or came to its end: judge again, and cut off if it is no good."""
+        self.now = self.client.worker.clock()
+        for policy in self.route.policies:
+            outcome = policy.check(self)
+            if isinstance(outcome, Refusal):
+                self._cut_off(outcome)
+                return
+            if outcome is not None:
+                self.wait(self._readmit_later(outcome))
+                return
+
+    async def _readmit_later(self, outcome: Awaitable[Refusal | None]) -> None:
+        refusal = await outcome
+        if refusal is not None:
+            self._cut_off(refusal)
+        elif self.phase != OVER:
+            self._task = None
+            self.readmit()
+
+    def _cut_off(self, refusal: Refusal) -> None:
+        # A store that cannot be asked is no reason to end what was good when it began.
+        if refusal.status < _SERVER_ERROR and self.phase != OVER:
+            self.abort()

@@ -1,0 +1,48 @@
+"""Builds the data plane of one worker from its settings: policies, upstream pools, routes.
+
+Names no backend: where keys come from is handed in. Tests build theirs here too, on a store and a clock of their own.
+"""
+
+import asyncio
+
+from gateway.cache.key_cache import KeyCache, KeySource
+from gateway.policies.pipeline import Pipeline
+from gateway.proxy.routes import Route, RouteTable, route
+from gateway.proxy.teller import Teller
+from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.proxy.worker import Worker
+from gateway.settings.model import RouteSettings, Settings
+
+
+def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: asyncio.AbstractEventLoop) -> Worker:
+    """Make a worker with its policies, upstream pools and routes. `source` is what `cache` asks on a miss."""
+    auth = settings.auth
+    pipeline = Pipeline(
+        cache,
+        key_prefix=auth.key_prefix,
+        realm=auth.realm,
+        generic_errors=auth.error_detail == "generic",
+        bare_authorization=auth.bare_authorization,
+        tenant_header=auth.tenant_header,
+    )
+    pools = {each.name: UpstreamPool(each, loop.time) for each in settings.upstreams}
+    routes = RouteTable(
+        route(
+            each,
+            pipeline.for_route(each.auth, tuple(each.permissions)),
+            pools[each.upstream],
+            tenant_header=auth.tenant_header,
+        )
+        for each in settings.routes
+    )
+    return Worker(settings.server, routes, pools.values(), loop, _me_route(settings, pipeline, pools, source))
+
+
+def _me_route(
+    settings: Settings, pipeline: Pipeline, pools: dict[str, UpstreamPool], source: KeySource
+) -> Route | None:
+    if settings.server.me_path is None:
+        return None
+    first = settings.upstreams[0].name  # a route has an upstream; this one never asks it
+    me = RouteSettings(name="me", path=settings.server.me_path, upstream=first)
+    return route(me, pipeline.for_route("required", ()), pools[first], teller=Teller(source))
