@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
-.PHONY: run test fuzz test-compiled test-large check format compiled bench bench-quick clean
+.PHONY: run test fuzz fuzz-api test-compiled test-large check format compiled bench bench-quick clean
 
 run: .venv/run.stamp
 	@.venv/bin/gateway demo
@@ -17,6 +17,10 @@ test-compiled: .venv-compiled/compiled.stamp
 # The property tests of the wire, with twenty times as many examples as `make test` tries.
 fuzz: .venv/dev.stamp
 	@KEYGATE_FUZZ=20 .venv/bin/pytest -n auto --timeout=0 tests/proxy tests/policies tests/cache tests/changes
+
+# The admin API against its own document: 1,000 calls of each operation, where `make test` tries 100.
+fuzz-api: .venv/dev.stamp
+	@KEYGATE_FUZZ=10 .venv/bin/pytest -n auto --timeout=0 tests/control/api/test_openapi_conformance.py
 
 test-large: .venv/dev.stamp
 	@.ci/system-packages

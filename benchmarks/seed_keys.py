@@ -25,9 +25,21 @@ FILLER_OWNERS = 10_000
 
 Row = Mapping[str, object]
 
+_FILLER_KEY = "printf('key_00%024d', n)"
+_ALIKE: Mapping[str, str] = {}
 
-def seed(url: str, known: Sequence[KnownKey], filler: int = 0) -> Path:
-    """Make the store at `url` and put the known keys and `filler` others into it. Return the database file."""
+
+Mixture = Mapping[str, str]
+"""Columns of the filler that shall differ from key to key: an SQL expression of the row's number `n` for each."""
+
+
+def seed(
+    url: str, known: Sequence[KnownKey], filler: int = 0, *, keys: Mixture = _ALIKE, uses: Mixture = _ALIKE
+) -> Path:
+    """Make the store at `url` and put the known keys and `filler` others into it. Return the database file.
+
+    `keys` and `uses`: what varies in the rows of the filler in these tables.
+    """
     migrate(url)
     path = sqlite_path(url)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -40,10 +52,17 @@ def seed(url: str, known: Sequence[KnownKey], filler: int = 0) -> Path:
         _insert(connection, schema.organizations, [_organization(each) for each in _organizations(known)])
         _insert_owners(connection, [_owner(each) for each in known])
         _insert(connection, schema.keys, (_key(each) for each in known))
+        uses_rows = (_uses_row(each.record.key_id, each.record.organization_id) for each in known)
+        _insert(connection, schema.key_uses, uses_rows)
         _insert(connection, schema.key_secrets, (_secret(each) for each in known))
         _insert(connection, schema.key_changes, _changes(each.record.key_id for each in known))
         if filler:
-            _insert_filler(connection, known[0].record.organization_id, filler, len(known))
+            organization = known[0].record.organization_id
+            _insert_owners_of_filler(connection, organization, min(filler, FILLER_OWNERS))
+            _insert_filler(connection, organization, filler, keys, uses)
+            change = {"subject_kind": "key", "version": 1}
+            varying = {"seq": f"n + {len(known) + 1}", "subject_id": _FILLER_KEY}
+            _generate(connection, schema.key_changes, change, varying, filler)
         for statement in indexes:
             connection.execute(statement)
         connection.execute("COMMIT")
@@ -63,7 +82,7 @@ def _drop_indexes(connection: sqlite3.Connection) -> list[str]:
 
 
 def _insert(connection: sqlite3.Connection, table: Table, rows: Iterable[Row]) -> None:
-    names = [column.name for column in table.columns]
+    names = [column.name for column in table.columns if column.computed is None]
     places = ", ".join(f":{name}" for name in names)
     columns = ", ".join(f'"{name}"' for name in names)
     statement = f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})'  # noqa: S608 — names come from the schema
@@ -76,36 +95,46 @@ def _insert_owners(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     _insert(connection, schema.service_accounts, details)
 
 
-def _insert_filler(connection: sqlite3.Connection, organization: str, count: int, changes: int) -> None:
+def _insert_owners_of_filler(connection: sqlite3.Connection, organization: str, count: int) -> None:
+    name, owner = "printf('filler-%d', n)", _filler_owner(count)
+    row = _owner_row("", organization, "", None, "*:*")
+    _generate(connection, schema.owners, row, {"id": owner, "name": name, "name_search": name}, count)
+    _generate(connection, schema.service_accounts, {"description": ""}, {"owner_id": owner}, count)
+
+
+def _insert_filler(connection: sqlite3.Connection, organization: str, count: int, keys: Mixture, uses: Mixture) -> None:
     """Insert keys that nobody will present: any 32 random bytes are as good a digest as that of a secret.
 
     SQLite makes the rows itself, from one row of each table and expressions of the row's number `n`: a minute less.
     """
-    owners = min(count, FILLER_OWNERS)
-    owner_row = _owner_row("", organization, "", None, "*:*")
-    owner, key = "printf('sva_00%024d', n % " + str(owners) + ")", "printf('key_00%024d', n)"
-    _generate(connection, schema.owners, owner_row, {"id": owner, "name": "printf('filler-%d', n)"}, owners)
-    _generate(connection, schema.service_accounts, {"description": ""}, {"owner_id": owner}, owners)
     name = "printf('filler %d', n)"
-    key_row = _key_row("", organization, "", "", None, FAR_AHEAD)
-    varying = {"id": key, "owner_id": owner, "name": name, "name_search": name}
-    _generate(connection, schema.keys, key_row, varying, count)
+    varying = {
+        "id": _FILLER_KEY,
+        "owner_id": _filler_owner(min(count, FILLER_OWNERS)),
+        "name": name,
+        "name_search": name,
+        **keys,
+    }
+    _generate(connection, schema.keys, _key_row("", organization, "", "", None, FAR_AHEAD), varying, count)
+    _generate(connection, schema.key_uses, _uses_row("", organization), {"key_id": _FILLER_KEY, **uses}, count)
     varying = {
         "digest": "randomblob(32)",
         "id": "printf('sec_00%024d', n)",
-        "key_id": key,
+        "key_id": _FILLER_KEY,
         "tail": "hex(randomblob(3))",
     }
     _generate(connection, schema.key_secrets, _secret_row(b"", "", "", ""), varying, count)
-    change = {"subject_kind": "key", "version": 1}
-    _generate(connection, schema.key_changes, change, {"seq": f"n + {changes + 1}", "subject_id": key}, count)
+
+
+def _filler_owner(count: int) -> str:
+    return f"printf('sva_00%024d', n % {count})"
 
 
 def _generate(
     connection: sqlite3.Connection, table: Table, row: Row, expressions: Mapping[str, str], count: int
 ) -> None:
     """Insert `count` rows made of `row` and, for what varies, SQL expressions of `n`, ordered by the first column."""
-    names = [column.name for column in table.columns]
+    names = [column.name for column in table.columns if column.computed is None]
     columns = ", ".join(f'"{name}"' for name in names)
     values = ", ".join(expressions.get(name, f":{name}") for name in names)
     statement = f"""
@@ -130,6 +159,8 @@ def _organization(identifier: str) -> Row:
         "keys_revoke_requires_admin": 0,
         "created_at": _now(),
         "removed_at": None,
+        "operator": 0,
+        "name_search": f"benchmark {identifier}",
     }
 
 
@@ -150,6 +181,7 @@ def _owner_row(identifier: str, organization: str, name: str, external_id: str |
         "version": 1,
         "created_at": _now(),
         "removed_at": None,
+        "name_search": name,
     }
 
 
@@ -179,6 +211,18 @@ def _key_row(
         "created_at": _now(),
         "created_by_text": "System",
         "expires_at": _moment(expires_at),
+        "imported": 0,
+    }
+
+
+def _uses_row(key: str, organization: str) -> Row:
+    return {
+        "key_id": key,
+        "organization_id": organization,
+        "used": 0,
+        "idle_since": _now(),
+        "address": None,
+        "user_agent": None,
     }
 
 

@@ -25,6 +25,12 @@ class GatewayError(Exception):
         self.internal = internal
 
 
+class Unauthenticated(GatewayError):
+    """Nobody is known to be calling: no key was presented, or one that is not good. `code` says which."""
+
+    default_code = "invalid_api_key"
+
+
 class NotFound(GatewayError):
     """The thing named does not exist, or belongs to another organization (the two must look the same)."""
 
@@ -41,6 +47,12 @@ class Conflict(GatewayError):
     """The request is well formed, and the present state of the thing does not allow it."""
 
     default_code = "conflict"
+
+
+class PreconditionFailed(GatewayError):
+    """The thing is no longer as the caller last saw it: look again, and decide again."""
+
+    default_code = "version_mismatch"
 
 
 class Unreachable(GatewayError):

@@ -1,7 +1,8 @@
 """Exit statuses, a contract with scripts, and how an expected error becomes one.
 
-Invariant: every GatewayError ends as lines on stderr, each beginning with "gateway: ", and one of these numbers; a
-traceback means a bug. Statuses chosen by the commands themselves were turned down: two of them would soon disagree.
+Invariant: every GatewayError ends as printable lines on stderr, each beginning with "gateway: ", and one of these
+numbers; a traceback means a bug. Statuses chosen by the commands themselves were turned down: two of them would soon
+disagree.
 """
 
 from enum import IntEnum
@@ -9,6 +10,7 @@ from enum import IntEnum
 import typer
 
 from gateway.errors import ConfigurationError, GatewayError, Invalid, NotAllowed, NotFound, Unreachable
+from gateway.settings.quoting import printable
 
 
 class ExitStatus(IntEnum):
@@ -38,6 +40,9 @@ def status_of(error: GatewayError) -> ExitStatus:
 
 
 def complain(text: str) -> None:
-    """Write a message for people, on stderr, so that stdout holds nothing but what was asked for."""
-    for line in text.splitlines():
-        typer.echo(f"gateway: {line}", err=True)
+    """Write a message for people, on stderr, so that stdout holds nothing but what was asked for.
+
+    Of what a message repeats, line feeds alone reach the terminal as they are.
+    """
+    for line in text.strip("\n").split("\n"):
+        typer.echo(f"gateway: {printable(line)}", err=True)

@@ -26,14 +26,14 @@ def initialise(
 
     made = asyncio.run(_initialise(load(config, {}, os.environ).settings, org, admin))
     if json:
-        print_json(made)
+        print_json(made.model_dump(mode="json"))
         return
     print_fields(
         [
             ("organization", f"{made.organization.name} ({made.organization.id})"),
             ("admin", f"{made.member.email} ({made.member.id})"),
             ("key", made.key.id),
-            ("secret", made.key.secret),
+            ("secret", made.key.secret or ""),
         ]
     )
     complain("keep the secret now: only its hash is stored, and it is never shown again")
@@ -42,5 +42,5 @@ def initialise(
 async def _initialise(settings: "Settings", org: str, admin: str) -> "Initialised":
     from gateway.cli.store_access import opened
 
-    async with opened(settings, create=True) as services:
-        return await services.organizations.initialise(org, admin)
+    async with opened(settings) as organizations:
+        return await organizations.initialise(org, admin)

@@ -1,202 +1,229 @@
-"""`gateway keys`: make, find and end keys.
+"""`gateway keys`: make, find, change and judge keys. How a key ends, or gets a new secret, is in `key_life`.
 
-Invariant: what cannot be taken back (revoke, delete) happens only after a yes: typed at a terminal, or given as --yes.
-Without a terminal there is nobody to ask, so the command refuses rather than guesses.
+Invariant: a secret is printed by the command that made it and by no other, on stdout, where it can be kept. A secret to
+be judged is read from a file or from standard input: arguments are seen by everybody on the machine.
 """
 
-import asyncio
-import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import ExitStatus, complain
-from gateway.cli.options import Config, Json, Yes
+from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit
+from gateway.cli.output import listed
+from gateway.cli.references import key_id_alone, no_secret
+from gateway.cli.views import KEY_HEADS, key_fields, key_row, show, show_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from gateway.client.shapes import IssuedKey
 
-    from gateway.cli.store_access import Services
-    from gateway.services.shapes import IssuedKey, Key, KeyPage
-
-    # What a command does with a key, given the services and the id of its organization.
-    Act = Callable[[Services, str], Awaitable[Key]]
-
-Result = TypeVar("Result")
-Org = Annotated[str | None, typer.Option("--org", help="Organization, where there are several: its id or name.")]
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…), as the list shows it.")]
+KeyId = Annotated[
+    str, typer.Argument(metavar="ID", callback=key_id_alone, help="The key's id (key_…), as the list shows it.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", callback=no_secret, help="What people call the key.")]
+Description = Annotated[str | None, typer.Option("--description", help="What it is for.")]
+Expires = Annotated[
+    str | None,
+    typer.Option(
+        "--expires",
+        help="1h, 1d, 7d, 30d, 6mo, 1y, 2y, 4y, never, or an RFC 3339 date. Default: the organization's.",
+    ),
+]
+Permission = Annotated[
+    list[str] | None,
+    typer.Option("--permission", help="A permission such as orders:read; repeat for more. Default: the owner's."),
+]
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        "--owner", callback=no_secret, help="Member (e-mail) or service account (name), or an id. Default: you."
+    ),
+]
+Origin = Annotated[
+    list[str] | None,
+    typer.Option("--origin", help="A page's origin that may use it, such as https://app.example.com; repeat for more."),
+]
 Status = Literal["active", "revoked", "expired", "disabled", "expires_soon"]
+Sort = Literal["created", "name", "expires", "last_used"]
 
-app = typer.Typer(help="Create, list, show, disable, enable, revoke and delete keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, find, change, rotate and end keys.", no_args_is_help=True)
 
 
 @app.command()
+@connected
 def create(
-    name: Annotated[str, typer.Argument(help="What people call the key.")],
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
-    expires: Annotated[
-        str | None,
-        typer.Option(help="1h, 1d, 7d, 30d, 6mo, 1y, 2y, 4y, never, or an RFC 3339 date. Default: the organization's."),
-    ] = None,
-    permission: Annotated[
-        list[str] | None,
-        typer.Option(help="A permission such as orders:read; repeat for more. Default: what the owner holds."),
-    ] = None,
-    owner: Annotated[
-        str | None, typer.Option(help="Member (e-mail) or service account (name), or an id. Default: the first admin.")
-    ] = None,
-    org: Org = None,
-    config: Config = None,
-    json: Json = False,
+    connection: Connection,
+    name: Name,
+    description: Description = None,
+    expires: Expires = None,
+    permission: Permission = None,
+    no_permissions: Annotated[bool, typer.Option("--no-permissions", help="A key that may do nothing yet.")] = False,
+    owner: Owner = None,
+    origin: Origin = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Make a key. The secret is printed once."""
-    from gateway.cli.output import key_fields, print_fields, print_json
-    from gateway.services.key_request import CreateKey
+    made = connection.client.keys.create(
+        name,
+        description=description,
+        expires=expires,
+        permissions=[] if no_permissions else permission,
+        owner=owner,
+        allowed_origins=origin,
+        idempotency_key=idempotency_key,
+    )
+    show_issued(connection, made)
 
-    request = CreateKey(name=name, description=description, expires=expires, permissions=permission, owner=owner)
 
-    async def work(services: "Services", organization: str) -> "IssuedKey":
-        return await services.keys.create(organization, request)
-
-    made = _in_organization(config, org, work)
+def show_issued(connection: Connection, made: "IssuedKey") -> None:
+    """Print a key with its new secret, and what there is to know about that."""
     for warning in made.warnings:
         complain(f"warning: {warning.detail}")
-    if json:
-        print_json(made)
-        return
-    print_fields([("secret", made.secret), *key_fields(made)])
-    complain("keep the secret now: only its hash is stored, and it is never shown again")
+    show(connection, made, [("secret", made.secret or ""), *key_fields(made)])
+    if made.secret is not None:
+        complain("keep the secret now: only its hash is stored, and it is never shown again")
+    else:
+        complain("this was asked for before; the secret was in the first answer, and is never shown again")
+        complain(f"if it is lost, make another one: gateway keys rotate {made.id}")
 
 
 @app.command("list")
+@connected
 def list_keys(
+    connection: Connection,
     status: Annotated[Status | None, typer.Option(help="Only keys of this status.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Only this owner's: e-mail, name or id.")] = None,
-    search: Annotated[str | None, typer.Option(help="The beginning of a name, or a key's last six characters.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Keys on a page.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
-    org: Org = None,
-    config: Config = None,
-    json: Json = False,
+    owner: Annotated[
+        str | None, typer.Option(callback=no_secret, help="Only this owner's: e-mail, name or id.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(callback=no_secret, help="The beginning of a name, or a key's last six characters."),
+    ] = None,
+    unused_days: Annotated[
+        int | None, typer.Option(min=1, help="Only keys that were not used for so many days.")
+    ] = None,
+    sort: Annotated[Sort | None, typer.Option(help="Default: newest first.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> None:
-    """List keys, newest first."""
-    from gateway.cli.output import last_used_text, moment, print_json, print_table, status_text
-    from gateway.services.key_listing import KeyFilter
-
-    wanted = KeyFilter(status=status, owner=owner, search=search)
-
-    async def work(services: "Services", organization: str) -> "KeyPage":
-        return await services.keys.list(organization, wanted, cursor=cursor, limit=limit)
-
-    page = _in_organization(config, org, work)
-    if json:
-        print_json(page)
-        return
-    print_table(
-        ("ID", "NAME", "TAIL", "STATUS", "OWNER", "EXPIRES", "LAST USED"),
-        [
-            (
-                key.id,
-                key.name,
-                key.tail or "",
-                status_text(key),
-                key.owner.name,
-                moment(key.expires_at) or "never",
-                last_used_text(key),
-            )
-            for key in page.items
-        ],
+    """List keys."""
+    page = connection.client.keys.page(
+        status=status, owner=owner, search=search, unused_days=unused_days, sort=sort, cursor=cursor, limit=limit
     )
-    if page.next_cursor:
-        complain(f"there are more: --cursor {page.next_cursor}")
+    show_page(connection, page, KEY_HEADS, [key_row(key) for key in page.items])
 
 
-@app.command()
-def show(key_id: KeyId, org: Org = None, config: Config = None, json: Json = False) -> None:
+@app.command("show")
+@connected
+def show_key(connection: Connection, key_id: KeyId) -> None:
     """Show one key, without its secret."""
-    _print_key(_in_organization(config, org, _showing(key_id)), json=json)
+    key = connection.client.keys.get(key_id)
+    show(connection, key, key_fields(key))
 
 
 @app.command()
-def disable(key_id: KeyId, org: Org = None, config: Config = None, json: Json = False) -> None:
-    """Stop a key until it is enabled again."""
-    _print_key(_in_organization(config, org, lambda services, of: services.keys.disable(of, key_id)), json=json)
-
-
-@app.command()
-def enable(key_id: KeyId, org: Org = None, config: Config = None, json: Json = False) -> None:
-    """Let a disabled key work again."""
-    _print_key(_in_organization(config, org, lambda services, of: services.keys.enable(of, key_id)), json=json)
-
-
-@app.command()
-def revoke(
+@connected
+def update(
+    connection: Connection,
     key_id: KeyId,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with the key.")] = None,
-    yes: Yes = False,
-    org: Org = None,
-    config: Config = None,
-    json: Json = False,
+    name: Annotated[str | None, typer.Option(callback=no_secret, help="What people call the key.")] = None,
+    description: Description = None,
+    expires: Expires = None,
+    permission: Permission = None,
+    no_permissions: Annotated[bool, typer.Option("--no-permissions", help="It may do nothing any more.")] = False,
+    inherit: Annotated[bool, typer.Option("--inherit", help="It may do whatever its owner may.")] = False,
+    origin: Origin = None,
+    any_origin: Annotated[bool, typer.Option("--any-origin", help="Every page may use it.")] = False,
+    if_match: IfMatch = None,
 ) -> None:
-    """End a key for good; it stays in the list."""
-    if not yes:
-        _confirm("Revoke", _in_organization(config, org, _showing(key_id)))
-    revoked = _in_organization(config, org, lambda services, of: services.keys.revoke(of, key_id, reason=reason))
-    _print_key(revoked, json=json)
+    """Change what is given, and nothing else."""
+    from gateway.client import UNCHANGED
+
+    if sum((permission is not None, no_permissions, inherit)) > 1 or (origin is not None and any_origin):
+        complain("--permission, --no-permissions and --inherit, or --origin and --any-origin, contradict each other")
+        raise typer.Exit(ExitStatus.USAGE)
+    granted = [] if no_permissions else permission
+    changed = connection.client.keys.update(
+        key_id,
+        name=UNCHANGED if name is None else name,
+        description=UNCHANGED if description is None else description,
+        expires=UNCHANGED if expires is None else expires,
+        permissions=UNCHANGED if granted is None and not inherit else granted,
+        allowed_origins=UNCHANGED if origin is None and not any_origin else origin,
+        if_match=if_match,
+    )
+    show(connection, changed, key_fields(changed))
+
+
+@app.command("import")
+@connected
+def import_key(
+    connection: Connection,
+    name: Name,
+    sha256: Annotated[str, typer.Option(help="The SHA-256 of the whole secret, in hex or base64.")],
+    entropy_bits: Annotated[
+        int, typer.Option(min=0, help="How many random bits the secret has, on your word: at least 128.")
+    ],
+    tail: Annotated[str | None, typer.Option(help="Its last six characters, to find it by.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="What it begins with, such as sk_.")] = None,
+    description: Description = None,
+    expires: Expires = None,
+    permission: Permission = None,
+    no_permissions: Annotated[bool, typer.Option("--no-permissions", help="A key that may do nothing yet.")] = False,
+    owner: Owner = None,
+    origin: Origin = None,
+    idempotency_key: IdempotencyKey = None,
+) -> None:
+    """Let a secret of another system work here, by its hash."""
+    made = connection.client.keys.import_key(
+        name,
+        sha256=sha256,
+        entropy_bits=entropy_bits,
+        tail=tail,
+        prefix=prefix,
+        description=description,
+        expires=expires,
+        permissions=[] if no_permissions else permission,
+        owner=owner,
+        allowed_origins=origin,
+        idempotency_key=idempotency_key,
+    )
+    show(connection, made, key_fields(made))
 
 
 @app.command()
-def delete(key_id: KeyId, yes: Yes = False, org: Org = None, config: Config = None, json: Json = False) -> None:
-    """Remove a key for good, from the list too. Prints it a last time."""
-    found = _in_organization(config, org, _showing(key_id))
-    if not yes:
-        _confirm("Delete", found)
-
-    async def work(services: "Services", organization: str) -> None:
-        await services.keys.delete(organization, key_id)
-
-    _in_organization(config, org, work)
-    _print_key(found, json=json)
-
-
-def _in_organization(
-    config: "Path | None", org: str | None, work: "Callable[[Services, str], Awaitable[Result]]"
-) -> Result:
-    """Run `work` with the services and the id of the organization that is meant."""
-    from gateway.cli.store_access import opened
-    from gateway.settings.loading import load
-
-    settings = load(config, {}, os.environ).settings
-
-    async def run() -> Result:
-        async with opened(settings) as services:
-            organization = await services.organizations.resolve(org)
-            return await work(services, organization.id)
-
-    return asyncio.run(run())
-
-
-def _showing(key_id: str) -> "Act":
-    return lambda services, organization: services.keys.show(organization, key_id)
-
-
-def _confirm(verb: str, key: "Key") -> None:
-    """Go on only after a yes; exits with USAGE where nobody can be asked, with FAILED after a no."""
-    if not sys.stdin.isatty():
-        complain(f"{verb} cannot be undone, and there is no terminal to ask at: repeat the command with --yes")
-        raise typer.Exit(ExitStatus.USAGE)
-    question = f"{verb} the key {key.name!r} of {key.owner.name} (…{key.tail}) for good?"
-    if not typer.confirm(question, err=True):
-        complain("nothing was changed")
+@connected
+def verify(
+    connection: Connection,
+    secret_file: Annotated[
+        Path | None, typer.Option("--secret-file", metavar="FILE", help="Where the secret is. Default: standard input.")
+    ] = None,
+    permission: Annotated[
+        list[str] | None, typer.Option("--permission", help="A permission that it must give; repeat for more.")
+    ] = None,
+) -> None:
+    """Tell whether a secret is good, and for what; exits with 1 where it is not."""
+    verdict = connection.client.keys.verify(_read_secret(secret_file), permissions=permission)
+    answer = "yes" if verdict.valid else f"no: {verdict.code}"
+    described = key_fields(verdict.key) if verdict.key is not None else []
+    show(connection, verdict, [("valid", answer), ("allows", listed(verdict.permissions)), *described])
+    if not verdict.valid:
         raise typer.Exit(ExitStatus.FAILED)
 
 
-def _print_key(key: "Key", *, json: bool) -> None:
-    from gateway.cli.output import key_fields, print_fields, print_json
-
-    if json:
-        print_json(key)
-    else:
-        print_fields(key_fields(key))
+def _read_secret(file: Path | None) -> str:
+    """Read the secret, typed unseen where there is a terminal; what is around it is not part of it."""
+    try:
+        if file is not None:
+            text = file.read_text()
+        elif sys.stdin.isatty():
+            text = typer.prompt("Secret", hide_input=True, err=True)
+        else:
+            text = sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        complain(f"{file}: {error.strerror if isinstance(error, OSError) else 'is no text'}")
+        raise typer.Exit(ExitStatus.USAGE) from None
+    return text.strip()

@@ -1,25 +1,43 @@
 """The entry point `gateway`: the list of commands, and the one place where errors become exit statuses.
 
 A command lives in the module of its name and imports what it needs when it runs, so that `gateway run` starts without
-SQLAlchemy, and `gateway --help` without almost anything.
+SQLAlchemy, and `gateway --help` without almost anything. `init` opens the store, since there is no key yet to call the
+admin API with; every other command about keys and people calls it.
 """
 
+import io
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway import __version__
-from gateway.cli import check, config, demo, initialise, keys, run
+from gateway.cli import (
+    audit,
+    check,
+    config,
+    demo,
+    identity,
+    initialise,
+    key_life,
+    keys,
+    members,
+    organizations,
+    rotation,
+    run,
+    service_accounts,
+)
 from gateway.cli.compilation import is_compiled
 from gateway.cli.exits import ExitStatus, complain, status_of
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = typer.Typer(
     name="gateway",
     help="A reverse proxy that lets a request through only with a valid API key.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback is a bug's; it must be whole, and plain where logs collect it
     rich_markup_mode=None,
 )
@@ -28,7 +46,15 @@ app.command("demo")(demo.demo)
 app.command("init")(initialise.initialise)
 app.command("check")(check.check)
 app.add_typer(config.app, name="config")
+keys.app.add_typer(key_life.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(members.app, name="members")
+app.add_typer(service_accounts.app, name="service-accounts")
+app.add_typer(organizations.app, name="orgs")
+app.add_typer(audit.app, name="audit")
+app.command("rotate")(rotation.rotate)
+app.command("whoami")(identity.whoami)
+app.command("permissions")(identity.permissions)
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,6 +74,8 @@ def common(
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _print_whatever_comes()
+    _refuse_what_is_no_text(sys.argv[1:])
     try:
         app()
     except GatewayError as error:
@@ -55,3 +83,21 @@ def main() -> None:
         sys.exit(status_of(error))
     except KeyboardInterrupt:
         sys.exit(ExitStatus.FAILED)
+
+
+def _print_whatever_comes() -> None:
+    """Escape what the encoding of an output lacks, as names of keys may: a list must not end in the middle."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _refuse_what_is_no_text(arguments: "Sequence[str]") -> None:
+    """Exit with USAGE where bytes that are no text stand in for it: nothing that takes an argument could store it."""
+    for position, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:  # Python hands such bytes on as lone surrogates (PEP 383)
+            encoding = sys.getfilesystemencoding().upper()
+            complain(f"argument {position} is not valid {encoding} text")
+            sys.exit(ExitStatus.USAGE)

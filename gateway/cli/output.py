@@ -1,75 +1,77 @@
 """What commands print on stdout: a table or a list of fields for people, the admin API's JSON for programs.
 
-Invariant: the JSON is the shape as the service returned it, unchanged. Rich tables were turned down: they wrap and
-colour by what they think of the terminal, and what people see in one should be what they can grep in another.
+Invariant: the JSON is what the API sent. For people, no text that somebody gave to a thing can do more than be read:
+what does not print is escaped, and what is written from right to left is kept from reordering the columns beside it.
+Widths are those of terminals, in which one sign may take two cells or none.
+
+Rich tables were turned down: they wrap and colour by what they think of the terminal, and what people see in one should
+be what they can grep in another.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 import typer
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from gateway.services.shapes import Key, Shape
+from gateway.settings.quoting import printable
 
 Row = tuple[str, ...]
 
-
-def print_json(shape: "Shape") -> None:
-    """The shape as one JSON document."""
-    typer.echo(shape.model_dump_json(indent=2))
+_FIRST_STRONG_ISOLATE: Final = "\u2068"
+_POP_ISOLATE: Final = "\u2069"
 
 
-def print_table(heads: Row, rows: Sequence[Row]) -> None:
+def print_json(document: Mapping[str, object]) -> None:
+    """The answer as one JSON document; characters that do not print are escaped, which changes nothing it says."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    typer.echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
+
+
+def print_table(heads: Row, rows: Iterable[Row]) -> None:
     """Columns as wide as their widest cell; the last one is not padded."""
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    for row in (heads, *rows):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = [heads, *(tuple(map(shown, row)) for row in rows)]
+    widths = [max(map(_cells, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """One field a line, named, values below each other."""
+    """One field a line, named, values below each other; a field without a value has no line."""
     present = [(name, value) for name, value in fields if value]
     width = max(len(name) for name, _ in present)
     for name, value in present:
-        typer.echo(f"{name.ljust(width)}  {value}")
+        typer.echo(f"{name.ljust(width)}  {shown(value)}")
 
 
-def key_fields(key: "Key") -> list[tuple[str, str]]:
-    """All that is known of a key, for `print_fields`."""
-    inherited = key.permissions is None
-    return [
-        ("id", key.id),
-        ("name", key.name),
-        ("description", key.description),
-        ("status", status_text(key)),
-        ("key", f"{key.prefix or ''}…{key.tail or ''}"),
-        ("owner", f"{key.owner.name} ({key.owner.kind.replace('_', ' ')})"),
-        (
-            "permissions",
-            "inherited from the owner" if inherited else ", ".join(key.permissions or ["none"]),
-        ),
-        ("created", f"{moment(key.created_at)} by {key.created_by.text}"),
-        ("expires", moment(key.expires_at) or "never"),
-        ("disabled", f"{moment(key.disabled_at)} by {key.disabled_by.text}" if key.disabled_by else ""),
-        ("revoked", f"{moment(key.revoked_at)} by {key.revoked_by.text}" if key.revoked_by else ""),
-        ("reason", key.revoked_reason or ""),
-        ("last used", last_used_text(key)),
-    ]
+def shown(text: str) -> str:
+    """The text as it may stand on a terminal: on one line, and with no influence on what stands beside it."""
+    safe = printable(text)
+    if any(unicodedata.bidirectional(character) in {"R", "AL"} for character in safe):
+        return f"{_FIRST_STRONG_ISOLATE}{safe}{_POP_ISOLATE}"  # Unicode Standard Annex 9, section 2.4
+    return safe
 
 
-def status_text(key: "Key") -> str:
-    """The status, and whether the end is near."""
-    return f"{key.status} (expires soon)" if key.expires_soon else str(key.status)
+def listed(texts: Sequence[str]) -> str:
+    """A list in a field."""
+    return ", ".join(texts) or "none"
 
 
-def last_used_text(key: "Key") -> str:
-    """When and from where the key was used last; empty if never."""
-    return f"{moment(key.last_used.at)} from {key.last_used.address}" if key.last_used else ""
-
-
-def moment(at: "datetime | None") -> str:
-    """RFC 3339, to the second, in UTC."""
+def moment(at: datetime | None) -> str:
+    """RFC 3339, to the second, in UTC; empty for none."""
     return "" if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _cells(text: str) -> int:
+    """How many cells of a terminal the text takes. Rich knows Unicode's tables; Typer has it installed anyway."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _cells(text))

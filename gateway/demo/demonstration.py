@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from gateway.settings.model import Settings
+    from gateway.supervisor.listeners import Listeners
 
 PROXY_ADDRESS: Final = "127.0.0.1:8080"
 CONTROL_ADDRESS: Final = "127.0.0.1:8081"
@@ -50,7 +51,7 @@ def demonstrate(say: Callable[[str], None]) -> int:
         listeners = open_listeners(settings)
         secret = asyncio.run(_first_key(settings))
         return run_in_foreground(
-            settings, listeners, lambda _: say(_introduction(secret, listeners.proxy_address, settings, upstream))
+            settings, listeners, lambda _: say(_introduction(secret, listeners, settings, upstream))
         )
 
 
@@ -79,12 +80,11 @@ async def _first_key(settings: Settings) -> str:
         made = await organizations.initialise("Demo", "admin@example.com")
     finally:
         await engine.dispose()
-    return made.key.secret
+    return made.key.secret or ""
 
 
-def _introduction(secret: str, address: str, settings: Settings, upstream: str) -> str:
-    url = f"http://{address}"
-    keys = f"GATEWAY__STORE__URL={shlex.quote(settings.store.url)} {_this_command()} keys list"
+def _introduction(secret: str, listeners: Listeners, settings: Settings, upstream: str) -> str:
+    url, admin_url = f"http://{listeners.proxy_address}", f"http://{listeners.control_address}"
     return f"""
 The gateway is ready at {url}, in front of a demo API at {upstream}.
 
@@ -100,9 +100,11 @@ Without it, it does not:
 
 More to try with the key: {url}/sse (events), /ws (WebSocket echo), /bytes/1000000 (a download).
 
-The data is in {settings.store.sqlite_path.parent} until the demo ends. Its keys, in another terminal:
-  {keys}
+Keys are managed through the admin API, described at {admin_url}/docs, and from another terminal:
+  export GATEWAY_ADMIN_URL={admin_url} GATEWAY_API_KEY={secret}
+  {_this_command()} keys list
 
+The data is in {settings.store.sqlite_path.parent} until the demo ends.
 Ctrl-C ends the demo and removes its data.
 """
 

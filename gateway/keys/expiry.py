@@ -1,4 +1,4 @@
-"""When a key ends: presets, a date, or a moment.
+"""When a key ends: presets, a date, or a moment, within what an organization allows.
 
 Invariant: what comes out is None (never) or a moment in UTC, to the microsecond, that lies after `now`. Months and
 years are those of the calendar: one year from 29 February ends on 28 February. A bare date means "works through that
@@ -9,6 +9,7 @@ A date-time needs its zone. Guessing one was turned down: a key that lives an ho
 
 import calendar
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -30,6 +31,40 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DATE_TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryRules:
+    """An organization's presets: what a key gets that asks for nothing, and the longest life there is (None: any)."""
+
+    default: str
+    maximum: str | None
+
+    def latest(self, now: datetime) -> datetime | None:
+        """Return the last moment that a key may live to, None for no bound."""
+        return None if self.maximum is None else parse(self.maximum, now)
+
+    def default_at(self, now: datetime) -> datetime | None:
+        """Return the end of a key that asks for nothing: the default, cut at the maximum."""
+        chosen, latest = parse(self.default, now), self.latest(now)
+        if latest is None:
+            return chosen
+        return latest if chosen is None else min(chosen, latest)
+
+    def wished_at(self, text: str, now: datetime) -> datetime | None:
+        """Return the moment asked for, None for never. ValueError says what is wrong and which range is allowed."""
+        latest = self.latest(now)
+        try:
+            chosen = parse(text, now)
+        except ValueError as error:
+            raise ValueError(f"{error}; {self._range(now, latest)}") from error
+        if latest is not None and (chosen is None or chosen > latest):
+            raise ValueError(f"is beyond what this organization allows; {self._range(now, latest)}")
+        return chosen
+
+    def _range(self, now: datetime, latest: datetime | None) -> str:
+        earliest = f"allowed is any moment after {_shown(now)}"
+        return earliest if latest is None else f"{earliest}, at most {self.maximum} from now: {_shown(latest)}"
 
 
 def parse(text: str, now: datetime) -> datetime | None:
@@ -56,6 +91,10 @@ def add_months(moment: datetime, months: int) -> datetime:
     year, month = moment.year + years, month + 1
     day = min(moment.day, calendar.monthrange(year, month)[1])
     return moment.replace(year=year, month=month, day=day)
+
+
+def _shown(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _parse_moment(text: str) -> datetime:

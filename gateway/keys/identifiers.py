@@ -11,6 +11,7 @@ Turned down: a number from the database (tells strangers how many keys there are
 The random part is drawn anew each time, so that a forked process cannot repeat its parent's identifiers.
 """
 
+import re
 import secrets
 import threading
 import time
@@ -21,6 +22,7 @@ Kind = Literal["key", "sec", "org", "mem", "sva", "evt"]
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _CHARACTERS: Final = 26  # 130 bits, of which 128 are used
 _COUNTER_LIMIT: Final = 1 << 16
+_AFTER_KIND: Final = re.compile(f"_[{_ALPHABET}]{{{_CHARACTERS}}}")
 
 
 class _Sequence:
@@ -53,3 +55,8 @@ def new_id(kind: Kind) -> str:
     number = (millisecond << 80) | (counter << 64) | secrets.randbits(64)
     characters = [_ALPHABET[(number >> shift) & 31] for shift in range((_CHARACTERS - 1) * 5, -1, -5)]
     return f"{kind}_{''.join(characters)}"
+
+
+def is_id(kind: Kind, text: str) -> bool:
+    """Tell whether the text has the form of an identifier of this kind; whether there is such a thing, it does not."""
+    return text.startswith(kind) and _AFTER_KIND.fullmatch(text, len(kind)) is not None

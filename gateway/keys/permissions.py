@@ -55,5 +55,26 @@ def covers(granted: Iterable[str], wanted: Iterable[str]) -> bool:
     return all(allows(held, each) for each in wanted)
 
 
+def common(first: Iterable[str], second: Iterable[str]) -> tuple[str, ...]:
+    """Return the list that allows exactly what both lists allow, in the order of the first, nothing said twice.
+
+    What two entries have in common is one entry (`docs:*` and `*:read`: `docs:read`) or nothing, so a list can say it.
+    """
+    others = tuple(second)
+    shared = dict.fromkeys(met for each in first for other in others if (met := _meeting(each, other)) is not None)
+    return tuple(each for each in shared if not allows((other for other in shared if other != each), each))
+
+
+def _meeting(first: str, second: str) -> str | None:
+    """Return the permission that allows what both of these allow, None where nothing does."""
+    parts = []
+    for one, other in zip(first.split(":"), second.split(":"), strict=True):
+        if one != other and "*" not in {one, other}:
+            return None
+        parts.append(other if one == "*" else one)
+    met = ":".join(parts)
+    return met if allows((first,), met) and allows((second,), met) else None  # `*` does not meet `gateway`
+
+
 def _quoted(text: str) -> str:
     return repr(text if len(text) <= MAX_PERMISSION_CHARACTERS else text[:MAX_PERMISSION_CHARACTERS] + "…")

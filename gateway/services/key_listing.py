@@ -1,184 +1,159 @@
-"""Lists of keys: filters, orders and cursors, each served by an index however many keys there are.
+"""Lists of keys: which filter and order is served by which index, however many keys there are.
 
-Invariant: a page is read along one index from where the last page ended; nothing is counted, skipped or sorted whole.
-Therefore the order goes with the filter:
+Invariant: a page is read along one index from where the last page ended; what is counted or sorted is never more than
+`FEW` keys. Without `sort` the order goes with the filter:
 
-    (none), active, disabled, revoked     newest first                      by id
-    expired                               the latest to expire first        by expires_at
-    expires_soon                          the next to expire first          by expires_at
-    search                                the key with that tail, then alphabetical from the folded name on
+    (none), owner, active, disabled, revoked    newest first                         by id
+    expired                                     the latest to expire first           by ends_at
+    expires_soon                                the next to expire first             by ends_at
+    unused_days                                 the longest unused first             by idle_since
+    search                                      the key with that tail, then alphabetical from the folded name on
+
+With several filters, or another order than the filter's own, one of two ways is taken. A filter that leaves few keys is
+read whole by its own index, and these few are sorted. Where none does, the order's index is walked and each key tested:
+as each filter leaves many, a page's worth is soon found. What still walks far is filters that leave many keys each and
+hardly any together, or all at the order's end.
 
 The cursor is the position of the last item, opaque to callers. OFFSET was turned down: it reads all it skips, and jumps
 or repeats when keys are added meanwhile. Search is by the beginning of the name: a search in the middle of names would
 need another kind of index on each database.
 """
 
-import base64
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Column, ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, Subquery, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.errors import FieldError, Invalid
-from gateway.keys.naming import folded
-from gateway.keys.record import EXPIRES_SOON_SECONDS
+from gateway.services import key_orders
+from gateway.services.key_filters import Entry, KeyFilter, Place, bounds, entries, order_of
+from gateway.services.key_orders import BY_TAIL, Order, Position, Segment
 from gateway.services.key_rows import key_from_row, select_keys
 from gateway.services.shapes import Key, KeyPage
-from gateway.store.schema import key_secrets, keys
+from gateway.store.schema import key_secrets, key_uses, keys
 
-DEFAULT_LIMIT: Final = 50
-MAX_LIMIT: Final = 1000
+FEW: Final = 5_000
 MAX_TAIL_MATCHES: Final = 100  # of 62**6 tails: only keys imported with made-up tails come near
-_AFTER_ALL: Final = "\U0010ffff"  # sorts behind every other character, in bytes as well
-
-StatusFilter = Literal["active", "revoked", "expired", "disabled", "expires_soon"]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFilter:
-    """What to list. All that is given has to fit; `owner` as in CreateKey, `search`: a tail or a name's beginning."""
-
-    status: StatusFilter | None = None
-    owner: str | None = None
-    search: str | None = None
-
-
-EVERYTHING: Final = KeyFilter()
-
-
-def for_owner(wanted: KeyFilter, owner_id: str) -> KeyFilter:
-    """Return the filter with the owner's id in place of what they were called."""
-    return replace(wanted, owner=owner_id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A way through the keys: by a column and the id, or by the id alone, one direction for both."""
-
-    token: str
-    column: Column[Any] | None  # Any: a text or a moment
-    descending: bool
-
-    def columns(self) -> list[ColumnElement[Any]]:
-        chosen = [keys.c.id] if self.column is None else [self.column, keys.c.id]
-        return [column.desc() if self.descending else column.asc() for column in chosen]
-
-    def beyond(self, value: object, key_id: str) -> ColumnElement[bool]:
-        """Tell where the next page begins. The first comparison is redundant, and what the index is entered by."""
-        further = keys.c.id < key_id if self.descending else keys.c.id > key_id
-        if self.column is None:
-            return further
-        if self.descending:
-            return and_(self.column <= value, or_(self.column < value, further))
-        return and_(self.column >= value, or_(self.column > value, further))
-
-
-_NEWEST: Final = _Order("id", None, descending=True)
-_LATEST_EXPIRY: Final = _Order("expired", keys.c.expires_at, descending=True)
-_NEXT_EXPIRY: Final = _Order("expires", keys.c.expires_at, descending=False)
-_NAME: Final = _Order("name", keys.c.name_search, descending=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """Where a page ended: the last item's column (None where the order is by id alone) and id."""
-
-    value: datetime | str | None
-    key_id: str
 
 
 async def page(
-    connection: AsyncConnection,
-    organization_id: str,
-    wanted: KeyFilter,
-    cursor: str | None,
-    limit: int,
-    *,
-    now: datetime,
+    connection: AsyncConnection, place: Place, wanted: KeyFilter, start: Position | None, limit: int
 ) -> KeyPage:
-    """Return one page; `wanted.owner` must be an id here. Raises Invalid for a bad cursor, limit or status."""
-    if not 1 <= limit <= MAX_LIMIT:
-        raise Invalid([FieldError("limit", f"must be 1 to {MAX_LIMIT}")])
-    conditions = [keys.c.organization_id == organization_id, *_status_conditions(wanted.status, now)]
-    if wanted.owner is not None:
-        conditions.append(keys.c.owner_id == wanted.owner)
-    order = _order(wanted)
-    position = None if cursor is None else _decode(cursor, order)
-    chosen: list[str] = []
-    start = _Position(None, "")
-    if wanted.search is not None:
-        beginning = folded(wanted.search)
-        by_tail = await _ids_by_tail(connection, wanted.search, conditions)
-        conditions.append(and_(keys.c.name_search >= beginning, keys.c.name_search < beginning + _AFTER_ALL))
+    """Return one page, from `start` on. The call must have been examined (`key_filters.examine`)."""
+    order = order_of(wanted)
+    by_tail = await _by_tail(connection, place, wanted)
+    way = await _way(connection, place, entries(place, wanted), order)
+    found: list[Position] = []
+    for segment in _from(order, start):
+        room = limit + 1 - len(found)
+        if room == 0:
+            break
+        beyond = start if start is not None and start.word == segment.word else None
+        if segment is BY_TAIL:
+            found += [each for each in by_tail if beyond is None or each.key_id < beyond.key_id][:room]
+            continue
+        conditions = bounds(wanted, segment, place.now)
+        if beyond is not None:
+            conditions.append(segment.beyond(beyond))
         if by_tail:
-            conditions.append(keys.c.id.not_in(by_tail))
-        chosen = by_tail[:limit] if position is None else []
-        start = _Position(beginning, "")
-    if position is not None:
-        conditions.append(order.beyond(position.value, position.key_id))
-    room = limit - len(chosen)
-    positions = await _positions(connection, order, conditions, room + 1)
-    chosen += [each.key_id for each in positions[:room]]
-    last = positions[room - 1] if room and len(positions) > room else start
-    next_cursor = _encode(order, last) if len(positions) > room else None
-    return KeyPage(items=await _shown(connection, chosen, now), next_cursor=next_cursor)
+            conditions.append(segment.key_id.not_in([each.key_id for each in by_tail]))
+        found += await _positions(connection, way, segment, conditions, room)
+    shown = await _shown(connection, [each.key_id for each in found[:limit]], place.now)
+    return KeyPage(items=shown, next_cursor=key_orders.encode(found[limit - 1]) if len(found) > limit else None)
 
 
-def _order(wanted: KeyFilter) -> _Order:
-    if wanted.search is not None:
-        return _NAME
-    return {"expired": _LATEST_EXPIRY, "expires_soon": _NEXT_EXPIRY}.get(wanted.status or "", _NEWEST)
+def _from(order: Order, start: Position | None) -> Order:
+    """Return the segments that are still to be read."""
+    if start is None:
+        return order
+    words = [segment.word for segment in order]
+    return order[words.index(start.word) :]
 
 
-def _status_conditions(status: str | None, now: datetime) -> list[ColumnElement[bool]]:
-    """Say in SQL what `gateway.keys.record.status` says; a test holds the two together."""
-    live = keys.c.revoked_at.is_(None)
-    not_expired = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
-    soon = now + timedelta(seconds=EXPIRES_SOON_SECONDS)
-    enabled = keys.c.disabled_at.is_(None)
-    conditions: dict[str | None, list[ColumnElement[bool]]] = {
-        None: [],
-        "active": [live, enabled, not_expired],
-        "revoked": [keys.c.revoked_at.is_not(None)],
-        "expired": [live, keys.c.expires_at.is_not(None), keys.c.expires_at <= now],
-        "disabled": [live, keys.c.disabled_at.is_not(None), not_expired],
-        "expires_soon": [
-            live,
-            enabled,
-            keys.c.expires_at.is_not(None),
-            keys.c.expires_at > now,
-            keys.c.expires_at <= soon,
-        ],
-    }
-    if status not in conditions:
-        known = ", ".join(each for each in conditions if each is not None)
-        raise Invalid([FieldError("status", f"must be one of {known}")])
-    return conditions[status]
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a page is found: by walking an index (`few` is None), or among a few keys that another index gave."""
+
+    few: Subquery | None
+    conditions: tuple[ColumnElement[bool], ...]
+    with_keys: bool
+    with_uses: bool
+
+    def source(self) -> FromClause:
+        """Return the tables, joined."""
+        if self.few is not None:
+            joined: FromClause = self.few.join(keys, keys.c.id == self.few.c.id)
+            return joined.join(key_uses, key_uses.c.key_id == self.few.c.id) if self.with_uses else joined
+        if self.with_keys and self.with_uses:
+            return keys.join(key_uses, key_uses.c.key_id == keys.c.id)
+        return key_uses if self.with_uses else keys
+
+
+async def _way(connection: AsyncConnection, place: Place, filters: Sequence[Entry], order: Order) -> _Way:
+    """Decide between the two ways, by counting at most `FEW` keys of each filter."""
+    main = order[-1]
+    lead = next((each for each in filters if each.order[-1] is main), None)
+    with_uses = main.of_uses or any(each.of_uses for each in filters)
+    if any(each is not lead for each in filters):
+        for each in filters:
+            if await _leaves_few(connection, each):
+                if each is lead:
+                    break
+                tests = tuple(test for every in filters for test in every.tests)
+                return _Way(_ids(each, FEW).subquery("few"), tests, with_keys=True, with_uses=with_uses)
+    if lead is not None:
+        enters = *lead.enters, *lead.tests
+    else:
+        enters = ((key_uses if main.of_uses else keys).c.organization_id == place.organization_id,)
+    tests = tuple(test for other in filters if other is not lead for test in other.tests)
+    with_keys = not main.of_uses or any(not each.of_uses for each in filters)
+    return _Way(None, (*enters, *tests), with_keys=with_keys, with_uses=with_uses)
+
+
+async def _leaves_few(connection: AsyncConnection, entry: Entry) -> bool:
+    counted = select(func.count()).select_from(_ids(entry, FEW + 1).subquery())
+    return int((await connection.execute(counted)).scalar_one()) <= FEW
+
+
+def _ids(entry: Entry, limit: int) -> Select[tuple[str]]:
+    """Select ids by the filter's own index. The limit also keeps a planner from taking the query apart."""
+    key_id = key_uses.c.key_id if entry.of_uses else keys.c.id
+    return select(key_id.label("id")).where(*entry.enters).limit(limit)
 
 
 async def _positions(
-    connection: AsyncConnection, order: _Order, conditions: list[ColumnElement[bool]], limit: int
-) -> list[_Position]:
-    """Read the page's ids by themselves: joins come later, for the page alone, and cannot lure a planner off."""
-    column = keys.c.id if order.column is None else order.column
-    query = select(keys.c.id, column.label("position")).where(*conditions).order_by(*order.columns()).limit(limit)
-    rows = (await connection.execute(query)).all()
-    return [_Position(None if order.column is None else row.position, row.id) for row in rows]
+    connection: AsyncConnection, way: _Way, segment: Segment, conditions: list[ColumnElement[bool]], limit: int
+) -> list[Position]:
+    """Read ids by themselves: what else is shown comes later, for the page alone, and cannot lure a planner off."""
+    value = literal_column("NULL") if segment.column is None else segment.column
+    within = [] if segment.condition is None else [segment.condition]
+    query = (
+        select(segment.key_id.label("id"), value.label("position"))
+        .select_from(way.source())
+        .where(*way.conditions, *within, *conditions)
+        .order_by(*segment.columns())
+        .limit(limit)
+    )
+    return [Position(segment.word, row.position, row.id) for row in (await connection.execute(query)).all()]
 
 
-async def _ids_by_tail(connection: AsyncConnection, search: str, conditions: list[ColumnElement[bool]]) -> list[str]:
-    """Find keys by the last six characters, as people copy them from a list: "aB3dE9", "…aB3dE9" or "sk_…aB3dE9"."""
-    tail = search.strip().rpartition("…")[2]
-    # Two statements: given both conditions at once, a planner may walk all keys for the one with the tail.
+async def _by_tail(connection: AsyncConnection, place: Place, wanted: KeyFilter) -> list[Position]:
+    """Find keys by the last characters, as people copy them from a list: "aB3dE9", "…aB3dE9" or "sk_…aB3dE9"."""
+    if wanted.search is None:
+        return []
+    tail = wanted.search.strip().rpartition("…")[2]
+    # Two statements: given all conditions at once, a planner may walk all keys for the one with the tail.
     having = select(key_secrets.c.key_id).distinct().where(key_secrets.c.tail == tail).limit(MAX_TAIL_MATCHES)
     candidates = list((await connection.execute(having)).scalars())
     if not candidates:
         return []
-    found = await connection.execute(select(keys.c.id).where(keys.c.id.in_(candidates), *conditions))
-    return sorted(found.scalars(), reverse=True)
+    tests = [test for each in entries(place, replace(wanted, search=None)) for test in each.tests]
+    here = keys.c.id.in_(candidates), keys.c.organization_id == place.organization_id
+    joined = keys.join(key_uses, key_uses.c.key_id == keys.c.id)
+    query = select(keys.c.id).select_from(joined).where(*here, *tests).order_by(keys.c.id.desc())
+    return [Position(BY_TAIL.word, None, key_id) for key_id in (await connection.execute(query)).scalars()]
 
 
 async def _shown(connection: AsyncConnection, ids: list[str], now: datetime) -> tuple[Key, ...]:
@@ -186,26 +161,3 @@ async def _shown(connection: AsyncConnection, ids: list[str], now: datetime) -> 
     rows = (await connection.execute(select_keys().where(keys.c.id.in_(ids)))).all() if ids else []
     by_id = {row.id: row for row in rows}
     return tuple(key_from_row(by_id[key_id], now) for key_id in ids)
-
-
-def _encode(order: _Order, position: _Position) -> str:
-    value = position.value.isoformat() if isinstance(position.value, datetime) else position.value
-    text = json.dumps([order.token, value, position.key_id], ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str, order: _Order) -> _Position:
-    """Read back what `_encode` wrote for the same order; anything else is the caller's fault."""
-    try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        match json.loads(base64.b64decode(padded, altchars=b"-_", validate=True)):
-            case [order.token, None, str(key_id)] if order.column is None:
-                return _Position(None, key_id)
-            case [order.token, str(moment), str(key_id)] if order.column is keys.c.expires_at:
-                return _Position(datetime.fromisoformat(moment).astimezone(UTC), key_id)
-            case [order.token, str(name), str(key_id)] if order.column is keys.c.name_search:
-                return _Position(name, key_id)
-    except ValueError:  # not ASCII, not base64, not JSON, not a date-time
-        pass
-    rule = "is not a cursor of this list; take next_cursor of the page before, with the same filters"
-    raise Invalid([FieldError("cursor", rule)])

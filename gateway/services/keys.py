@@ -1,43 +1,58 @@
-"""Keys: create, show, list, disable, enable, revoke, delete.
+"""Keys: everything that can be asked of them, each call judged by who calls.
+
+    create  import_key  list  show  update  disable  enable  revoke  rotate  finish_rotation  delete  verify
 
 Invariant: each change is one write transaction that holds the new state, the next version, a row in the change log and
-an event of the trail; when the call returns, all of it is on the disk, and when it raises, none of it is. Asking for
-the state a key is in already changes nothing and is no error, so that a call whose answer was lost can be repeated.
+an event of the trail; when the call returns, all of it is on the disk, and when it raises, none of it is. The caller's
+authority is read again inside of it. Asking for the state a key is in already changes nothing and is no error, so that
+a call whose answer was lost can be repeated.
 
-Revoked and deleted are final; disabled is reversible. What belongs to another organization does not exist here.
+Revoked and deleted are final; disabled is reversible. What is out of the caller's reach, or of another organization,
+does not exist here. This file says in which order things happen; `key_rules` has the rules.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from typing import Any, Final
 
-from sqlalchemy import delete, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.errors import Conflict, FieldError, Invalid, NotFound
-from gateway.keys.naming import clean_description
-from gateway.services import key_listing
-from gateway.services.actor import SYSTEM, Actor
-from gateway.services.key_issuing import issue_key
-from gateway.services.key_request import CreateKey, ExpiryRules, examine
-from gateway.services.key_rows import KeyRow, key_from_row, select_keys
-from gateway.services.organization_rows import active_organization, resolve_owner
-from gateway.services.shapes import IssuedKey, Key, KeyPage
-from gateway.services.trail import Field, Target, record_event
-from gateway.store import change_log
-from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.schema import key_secrets, keys, retired_digests, secret_uses
+from gateway.keys.authority import KEYS
+from gateway.services import key_issuing, key_listing, key_rotation, key_updating, key_verification, secret_rows
+from gateway.services.access import require_admin, require_reading
+from gateway.services.actor import Caller
+from gateway.services.changed import Changed
+from gateway.services.clock import Clock, utc_now
+from gateway.services.idempotency import repeatable
+from gateway.services.key_changing import Change, changing
+from gateway.services.key_filters import EVERYTHING, KeyFilter, Place, examine
+from gateway.services.key_making import expiry_rules, making
+from gateway.services.key_request import (
+    CreateKey,
+    ImportKey,
+    RevokeKey,
+    RotateKey,
+    UpdateKey,
+    VerifyKey,
+    digest_from_text,
+)
+from gateway.services.key_rows import key_from_row
+from gateway.services.key_rules import find_key, find_owner, refuse_revoked, require_coverage
+from gateway.services.organization_rows import active_organization
+from gateway.services.paging import DEFAULT_LIMIT
+from gateway.services.requests import RequestContext, validate
+from gateway.services.shapes import IssuedKey, Key, KeyPage, Verification
+from gateway.services.writing import refuse_lost_race
+from gateway.store.engine import read_transaction
+from gateway.store.schema import key_secrets, keys
 
-Changes = dict[str, Field]
-Clock = Callable[[], datetime]
+Body = Mapping[str, object]
 
-
-def utc_now() -> datetime:
-    """Tell the time; tests hand in another clock."""
-    return datetime.now(UTC)
+_NOTHING: Final[Body] = {}
 
 
 class KeyService:
-    """The keys of the store behind `engine`. `organization_id` bounds what each call can see."""
+    """The keys of the store behind `engine`. What a call can see and do is up to its caller."""
 
     __slots__ = ("_clock", "_engine", "_key_prefix")
 
@@ -46,144 +61,149 @@ class KeyService:
         self._key_prefix = key_prefix
         self._clock = clock
 
-    async def create(self, organization_id: str, request: CreateKey, *, actor: Actor = SYSTEM) -> IssuedKey:
-        """Make a key. The answer alone carries the secret. Raises Invalid with all bad fields, NotFound."""
-        async with write_transaction(self._engine) as connection:
-            now = self._clock()
-            organization = await active_organization(connection, organization_id)
-            rules = ExpiryRules(default=organization.default_expiry, maximum=organization.max_expiry)
-            draft = examine(request, rules, now)
-            owner_id = await resolve_owner(connection, organization_id, request.owner)
-            return await issue_key(
-                connection,
-                draft,
-                organization_id=organization_id,
+    async def create(self, caller: Caller, body: Body, idempotency_key: str | None = None) -> Changed[IssuedKey]:
+        """Make a key (`CreateKey`). The answer alone carries the secret; a repetition has none, and no `seq`."""
+        async with making(self._engine, self._clock, caller) as begun:
+            change = begun.writing
+            call = repeatable(change.authority, "key.create", body, idempotency_key)
+            if (made := await call.made_before(change.connection, change.now)) is not None:
+                key = await begun.shown(made)
+                return Changed(IssuedKey(**dict(key), secret=None, code="secret_already_issued"), None)
+            owner_id, wanted = await begun.examined(validate(CreateKey, body, begun.context))
+            issued = await key_issuing.issue_key(
+                change.connection,
+                wanted,
+                organization_id=change.organization_id,
                 owner_id=owner_id,
                 prefix=self._key_prefix,
-                actor=actor,
-                now=now,
+                actor=change.actor,
+                now=change.now,
             )
+            await call.remember(change.connection, issued.resource.id, change.now)
+            return issued
 
-    async def show(self, organization_id: str, key_id: str) -> Key:
-        """Return the key, whatever its status. Raises NotFound."""
-        async with read_transaction(self._engine) as connection:
-            return key_from_row(await _find(connection, organization_id, key_id), self._clock())
+    async def import_key(self, caller: Caller, body: Body, idempotency_key: str | None = None) -> Changed[Key]:
+        """Take on a key of another system by the SHA-256 of its secret (`ImportKey`). A repetition has no `seq`.
+
+        Raises Conflict where a secret with this digest is or was one of this gateway's.
+        """
+        async with making(self._engine, self._clock, caller) as begun:
+            change = begun.writing
+            call = repeatable(change.authority, "key.import", body, idempotency_key)
+            if (made := await call.made_before(change.connection, change.now)) is not None:
+                return Changed(await begun.shown(made), None)
+            request = validate(ImportKey, body, begun.context)
+            owner_id, wanted = await begun.examined(request)
+            imported = await key_issuing.admit_key(
+                change.connection,
+                wanted,
+                secret_rows.StoredSecret(digest_from_text(request.sha256), request.prefix, request.tail),
+                organization_id=change.organization_id,
+                owner_id=owner_id,
+                actor=change.actor,
+                now=change.now,
+            )
+            await call.remember(change.connection, imported.resource.id, change.now)
+            return imported
 
     async def list(
         self,
-        organization_id: str,
-        wanted: key_listing.KeyFilter = key_listing.EVERYTHING,
-        *,
+        caller: Caller,
+        wanted: KeyFilter = EVERYTHING,
         cursor: str | None = None,
-        limit: int = key_listing.DEFAULT_LIMIT,
+        limit: int = DEFAULT_LIMIT,
     ) -> KeyPage:
-        """Return one page of the keys that fit the filter, newest first (see `key_listing` for the other orders)."""
+        """Return one page of the keys within reach that fit the filter (see `key_listing` for the orders)."""
+        require_reading(caller.authority, KEYS)
+        start = examine(wanted, cursor, limit)
         async with read_transaction(self._engine) as connection:
+            owner_id = None if caller.authority.administers else caller.authority.owner_id
             if wanted.owner is not None:
-                owner_id = await resolve_owner(connection, organization_id, wanted.owner)
-                wanted = key_listing.for_owner(wanted, owner_id)
-            return await key_listing.page(connection, organization_id, wanted, cursor, limit, now=self._clock())
+                owner_id = (await find_owner(connection, caller.authority, wanted.owner)).id
+            place = Place(caller.authority.organization_id, owner_id, self._clock())
+            return await key_listing.page(connection, place, wanted, start, limit)
 
-    async def disable(self, organization_id: str, key_id: str, *, actor: Actor = SYSTEM) -> Key:
+    async def show(self, caller: Caller, key_id: str) -> Key:
+        """Return the key, whatever its status."""
+        require_reading(caller.authority, KEYS)
+        async with read_transaction(self._engine) as connection:
+            return key_from_row(await find_key(connection, caller.authority, key_id), self._clock())
+
+    async def update(self, caller: Caller, key_id: str, body: Body, if_match: int | None = None) -> Changed[Key]:
+        """Change what the body has (`UpdateKey`). Raises PreconditionFailed unless the key is at version `if_match`."""
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            refuse_lost_race(change.row.version, if_match)
+            organization = await active_organization(change.connection, change.authority.organization_id)
+            request = validate(UpdateKey, body, RequestContext(expiry_rules(organization), change.now))
+            return await key_updating.update_key(change, request, admins_only=organization.keys_create_requires_admin)
+
+    async def disable(self, caller: Caller, key_id: str) -> Changed[Key]:
         """Stop the key until it is enabled again. Raises Conflict where it is revoked."""
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            refuse_revoked(change.row)
+            if change.row.disabled_at is not None:
+                return change.nothing()
+            return await change.apply("key.disable", _by(change, "disabled"))
 
-        def changes(row: KeyRow, now: datetime) -> Changes | None:
-            _refuse_revoked(row)
-            if row.disabled_at is not None:
-                return None
-            return {"disabled_at": now, "disabled_by_id": actor.id, "disabled_by_text": actor.text}
-
-        return await self._change(organization_id, key_id, "key.disable", actor, changes)
-
-    async def enable(self, organization_id: str, key_id: str, *, actor: Actor = SYSTEM) -> Key:
+    async def enable(self, caller: Caller, key_id: str) -> Changed[Key]:
         """End what `disable` began. An expired key stays expired. Raises Conflict where it is revoked."""
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            refuse_revoked(change.row)
+            if change.row.disabled_at is None:
+                return change.nothing()
+            require_coverage(change.authority, change.row.permissions, change.row.owner_permissions)
+            return await change.apply("key.enable", dict.fromkeys(_by(change, "disabled")))
 
-        def changes(row: KeyRow, _now: datetime) -> Changes | None:
-            _refuse_revoked(row)
-            if row.disabled_at is None:
-                return None
-            return {"disabled_at": None, "disabled_by_id": None, "disabled_by_text": None}
+    async def revoke(self, caller: Caller, key_id: str, body: Body = _NOTHING) -> Changed[Key]:
+        """End the key for good (`RevokeKey`); it stays in the lists. A second revoke changes nothing."""
+        request = validate(RevokeKey, body)
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            await _require_ending(change)
+            if change.row.revoked_at is not None:
+                return change.nothing()
+            values = {**_by(change, "revoked"), "revoked_reason": request.reason or None}
+            return await change.apply("key.revoke", values)
 
-        return await self._change(organization_id, key_id, "key.enable", actor, changes)
+    async def rotate(self, caller: Caller, key_id: str, body: Body = _NOTHING) -> Changed[IssuedKey]:
+        """Make a new secret (`RotateKey`), which the answer alone carries. Raises Conflict while a rotation goes on."""
+        request = validate(RotateKey, body)
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            return await key_rotation.rotate(change, request.grace, self._key_prefix)
 
-    async def revoke(
-        self, organization_id: str, key_id: str, *, reason: str | None = None, actor: Actor = SYSTEM
-    ) -> Key:
-        """End the key for good; it stays in the lists. A second revoke changes nothing, not even the reason."""
-        cleaned = _clean_reason(reason)
+    async def finish_rotation(self, caller: Caller, key_id: str) -> Changed[Key]:
+        """End the old secret before its grace period is over."""
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            return await key_rotation.finish(change)
 
-        def changes(row: KeyRow, now: datetime) -> Changes | None:
-            if row.revoked_at is not None:
-                return None
-            return {
-                "revoked_at": now,
-                "revoked_by_id": actor.id,
-                "revoked_by_text": actor.text,
-                "revoked_reason": cleaned,
-            }
+    async def delete(self, caller: Caller, key_id: str) -> Changed[Key]:
+        """Remove the key from the store for good, whatever its status; return its last state.
 
-        return await self._change(organization_id, key_id, "key.revoke", actor, changes)
+        Its digests are retired and never come back; its events stay.
+        """
+        async with changing(self._engine, self._clock, caller, key_id) as change:
+            await _require_ending(change)
+            await secret_rows.retire(change.connection, key_secrets.c.key_id == key_id, change.now)
+            await change.connection.execute(delete(keys).where(keys.c.id == key_id))
+            before = {name: getattr(change.row, name) for name in _REMEMBERED}
+            return Changed(key_from_row(change.row, change.now), await change.tell("key.delete", before=before))
 
-    async def delete(self, organization_id: str, key_id: str, *, actor: Actor = SYSTEM) -> None:
-        """Remove the key from the store for good, whatever its status. Its digests are retired and never come back."""
-        async with write_transaction(self._engine) as connection:
-            row = await _find(connection, organization_id, key_id)
-            now = self._clock()
-            of_key = key_secrets.c.key_id == key_id
-            retired = select(key_secrets.c.digest, literal(key_id), literal(now, retired_digests.c.retired_at.type))
-            await connection.execute(
-                insert(retired_digests).from_select(["digest", "key_id", "retired_at"], retired.where(of_key))
+    async def verify(self, caller: Caller, body: Body) -> Verification:
+        """Tell what a secret that was presented elsewhere is good for (`VerifyKey`)."""
+        require_reading(caller.authority, KEYS)
+        request = validate(VerifyKey, body)
+        async with read_transaction(self._engine) as connection:
+            return await key_verification.verify(
+                connection, caller.authority.organization_id, request, prefix=self._key_prefix, now=self._clock()
             )
-            secret_ids = select(key_secrets.c.id).where(of_key).scalar_subquery()
-            await connection.execute(delete(secret_uses).where(secret_uses.c.secret_id.in_(secret_ids)))
-            await connection.execute(delete(key_secrets).where(of_key))
-            await connection.execute(delete(keys).where(keys.c.id == key_id))
-            await change_log.append(connection, "key", key_id, row.version + 1)
-            await record_event(
-                connection,
-                at=now,
-                actor=actor,
-                action="key.delete",
-                target=Target(organization_id, "key", key_id, row.name),
-                before={name: getattr(row, name) for name in _REMEMBERED},
-            )
-
-    async def _change(
-        self,
-        organization_id: str,
-        key_id: str,
-        action: str,
-        actor: Actor,
-        decide: Callable[[KeyRow, datetime], Changes | None],
-    ) -> Key:
-        """Apply what `decide` makes of the key as it stands, None for nothing; return the key afterwards."""
-        async with write_transaction(self._engine) as connection:
-            row = await _find(connection, organization_id, key_id)
-            now = self._clock()
-            changes = decide(row, now)
-            if changes is None:
-                return key_from_row(row, now)
-            version = row.version + 1
-            await connection.execute(update(keys).where(keys.c.id == key_id).values(**changes, version=version))
-            await change_log.append(connection, "key", key_id, version)
-            await record_event(
-                connection,
-                at=now,
-                actor=actor,
-                action=action,
-                target=Target(organization_id, "key", key_id, row.name),
-                before={name: getattr(row, name) for name in changes},
-                after=changes,
-            )
-            return key_from_row(await _find(connection, organization_id, key_id), now)
 
 
 # What the trail keeps of a key that is gone.
-_REMEMBERED = (
+_REMEMBERED: Final = (
     "name",
     "description",
     "owner_id",
     "permissions",
+    "allowed_origins",
     "created_at",
     "expires_at",
     "disabled_at",
@@ -191,21 +211,14 @@ _REMEMBERED = (
 )
 
 
-async def _find(connection: AsyncConnection, organization_id: str, key_id: str) -> KeyRow:
-    query = select_keys().where(keys.c.id == key_id, keys.c.organization_id == organization_id)
-    row: KeyRow | None = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no key {key_id[:64]!r} in this organization.", code="key_not_found")
-    return row
+async def _require_ending(change: Change) -> None:
+    """Raise NotAllowed where the organization leaves it to its admins to end keys for good."""
+    organization = await active_organization(change.connection, change.authority.organization_id)
+    if organization.keys_revoke_requires_admin:
+        require_admin(change.authority, "revoke and delete keys here")
 
 
-def _refuse_revoked(row: KeyRow) -> None:
-    if row.revoked_at is not None:
-        raise Conflict(f"The key {row.id} is revoked, which is final. Create a new key instead.", code="key_revoked")
-
-
-def _clean_reason(reason: str | None) -> str | None:
-    try:
-        return None if reason is None else clean_description(reason) or None
-    except ValueError as error:
-        raise Invalid([FieldError("reason", str(error))]) from error
+def _by(change: Change, done: str) -> dict[str, Any]:  # Any: columns of several types
+    """Return the columns that say when and by whom something was done."""
+    actor = change.writing.actor
+    return {f"{done}_at": change.now, f"{done}_by_id": actor.id, f"{done}_by_text": actor.text}

@@ -1,29 +1,44 @@
-"""Organizations: the first one, and looking them up.
+"""Organizations: founded, changed and removed by the operator; each governs its own rules.
 
-Invariant: an organization is born whole: with an admin member and a key for them, in one transaction, so that there is
-never one which nobody can get into.
+Invariant: the operator's admins keep the list of organizations and never see into another one. Whoever looks from the
+other side sees `System` acting, not the operator's people; what they did is told in both trails. A removed organization
+stays as a row, with all of its keys revoked; the operator itself cannot be removed.
 """
 
-from sqlalchemy import Select, exists, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.errors import Conflict, FieldError, Invalid
-from gateway.keys.identifiers import new_id
-from gateway.keys.naming import clean_email, clean_name
-from gateway.services.actor import SYSTEM, Actor
-from gateway.services.key_issuing import issue_key
-from gateway.services.key_request import CreateKey, ExpiryRules, examine
-from gateway.services.keys import Clock, utc_now
-from gateway.services.organization_rows import OrganizationRow, resolve_organization
+from gateway.keys.authority import ADMIN
+from gateway.keys.naming import folded
+from gateway.services import paging
+from gateway.services.access import require_admin, require_operator, require_reading
+from gateway.services.actor import SYSTEM, Actor, Caller
+from gateway.services.changed import Changed
+from gateway.services.clock import Clock, utc_now
+from gateway.services.founding import found, founded, refuse_organization_twins
+from gateway.services.idempotency import repeatable
+from gateway.services.named_listing import Page
+from gateway.services.organization_rows import (
+    OrganizationRow,
+    find_organization,
+    organization_from_row,
+    organization_page,
+)
+from gateway.services.people_requests import CreateOrganization, UpdateOrganization, given
+from gateway.services.people_shapes import FoundedOrganization, OrganizationPage
+from gateway.services.requests import validate
 from gateway.services.shapes import Initialised, MemberName, Organization, OrganizationName
-from gateway.services.trail import Target, record_event
+from gateway.services.trail import Fields, Target, record_event
+from gateway.services.writing import Writing, refuse_lost_race, writing
 from gateway.store import change_log
 from gateway.store.engine import read_transaction, write_transaction
-from gateway.store.schema import members, organizations, owners
+from gateway.store.schema import keys, organizations
 
-DEFAULT_EXPIRY = "1y"
-ADMIN_PERMISSIONS = ("*:*", "gateway:*")  # `*` never matches the gateway itself, so that is granted by name
-ADMIN_KEY_NAME = "Admin key"
+_OPERATORS_FIELDS: Final = frozenset({"name", "external_id"})
 
 
 class OrganizationService:
@@ -36,104 +51,164 @@ class OrganizationService:
         self._key_prefix = key_prefix
         self._clock = clock
 
-    async def is_initialised(self) -> bool:
-        """Tell whether there is any organization."""
-        async with read_transaction(self._engine) as connection:
-            found = await connection.execute(select(exists(select(organizations.c.id))))
-            return bool(found.scalar_one())
-
     async def initialise(self, name: str, admin_email: str, *, actor: Actor = SYSTEM) -> Initialised:
-        """Make an organization, its first admin and their key. Raises Conflict where the name is taken, Invalid."""
-        name, admin_email = _clean(name, admin_email)
+        """Make an organization without being called by a key. Raises Conflict where the name is taken, Invalid."""
+        request = _initial(name, admin_email)
         async with write_transaction(self._engine) as connection:
-            if (await connection.execute(_named(name))).first() is not None:
-                detail = f"The organization {name!r} exists already. Use another name for a further one."
-                raise Conflict(detail, code="organization_exists")
-            return await self._establish(connection, name, admin_email, actor)
-
-    async def resolve(self, reference: str | None = None) -> Organization:
-        """Return the organization with this id, external id or name; without a reference the only one there is.
-
-        Raises NotFound, and Conflict where several fit.
-        """
-        async with read_transaction(self._engine) as connection:
-            return _organization(await resolve_organization(connection, reference))
-
-    async def _establish(self, connection: AsyncConnection, name: str, admin_email: str, actor: Actor) -> Initialised:
-        now = self._clock()
-        organization_id, member_id = new_id("org"), new_id("mem")
-        await connection.execute(
-            insert(organizations).values(
-                id=organization_id,
-                name=name,
-                version=1,
-                default_expiry=DEFAULT_EXPIRY,
-                keys_create_requires_admin=False,
-                keys_revoke_requires_admin=False,
-                created_at=now,
-            )
-        )
-        await connection.execute(
-            insert(owners).values(
-                id=member_id,
-                organization_id=organization_id,
-                kind="member",
-                name=admin_email,
-                permissions=ADMIN_PERMISSIONS,
-                version=1,
-                created_at=now,
-            )
-        )
-        await connection.execute(insert(members).values(owner_id=member_id, role="admin"))
-        await change_log.append(connection, "organization", organization_id, 1)
-        await change_log.append(connection, "owner", member_id, 1)
-        for action, target, after in (
-            ("organization.create", Target(organization_id, "organization", organization_id, name), {"name": name}),
-            ("member.create", Target(organization_id, "member", member_id, admin_email), {"role": "admin"}),
-        ):
-            await record_event(connection, at=now, actor=actor, action=action, target=target, after=after)
-        rules = ExpiryRules(default=DEFAULT_EXPIRY, maximum=None)
-        key = await issue_key(
-            connection,
-            examine(CreateKey(name=ADMIN_KEY_NAME), rules, now),
-            organization_id=organization_id,
-            owner_id=member_id,
-            prefix=self._key_prefix,
-            actor=actor,
-            now=now,
-        )
+            made = await found(connection, request, prefix=self._key_prefix, actor=actor, now=self._clock())
         return Initialised(
-            organization=OrganizationName(id=organization_id, name=name),
-            member=MemberName(id=member_id, email=admin_email),
-            key=key,
+            organization=OrganizationName(id=made.organization_id, name=request.name),
+            member=MemberName(id=made.member_id, email=request.admin),
+            key=made.key,
         )
 
+    async def create(
+        self, caller: Caller, body: Mapping[str, object], idempotency_key: str | None = None
+    ) -> Changed[FoundedOrganization]:
+        """Make an organization, its first admin and their key, whose secret is in this answer alone.
 
-def _named(name: str) -> Select[tuple[str]]:
-    return select(organizations.c.id).where(organizations.c.name == name, organizations.c.removed_at.is_(None))
+        A repeated call changes nothing and answers with what the first one made, without the secret. Raises NotAllowed,
+        Invalid, Conflict for a name or external id in use.
+        """
+        async with writing(self._engine, self._clock, caller, ADMIN) as change:
+            require_operator(change.authority, "found organizations")
+            request = validate(CreateOrganization, body)
+            call = repeatable(change.authority, "organization.create", body, idempotency_key)
+            organization_id = await call.made_before(change.connection, change.now)
+            if organization_id is not None:
+                return Changed(await founded(change.connection, organization_id, change.now), None)
+            prefix = self._key_prefix
+            made = await found(change.connection, request, prefix=prefix, actor=SYSTEM, now=change.now)
+            await call.remember(change.connection, made.organization_id, change.now)
+            told = {"name": request.name, "external_id": request.external_id}
+            await _tell_operator(change, "organization.create", made.organization_id, request.name, after=told)
+            shown = await founded(change.connection, made.organization_id, change.now)
+            return Changed(shown.model_copy(update={"key": made.key}), made.seq)
+
+    async def list(
+        self, caller: Caller, search: str | None = None, cursor: str | None = None, limit: int = paging.DEFAULT_LIMIT
+    ) -> OrganizationPage:
+        """Return one page: for the operator of all organizations, for anybody else of their own alone.
+
+        Newest first; with `search` those whose name begins so, in alphabetical order.
+        """
+        require_reading(caller.authority, ADMIN)
+        async with read_transaction(self._engine) as connection:
+            page = Page(search, cursor, limit)
+            rows, next_cursor = await organization_page(connection, caller.authority, page)
+        return OrganizationPage(items=tuple(organization_from_row(row) for row in rows), next_cursor=next_cursor)
+
+    async def show(self, caller: Caller, organization_id: str) -> Organization:
+        """Return the organization. Raises NotFound."""
+        require_reading(caller.authority, ADMIN)
+        async with read_transaction(self._engine) as connection:
+            return organization_from_row(await find_organization(connection, caller.authority, organization_id))
+
+    async def update(
+        self, caller: Caller, organization_id: str, body: Mapping[str, object], if_match: int | None = None
+    ) -> Changed[Organization]:
+        """Change what the body gives. Keys that exist keep their expiry; name and external id are the operator's.
+
+        Raises NotAllowed, NotFound, Invalid, Conflict for a name or external id in use, PreconditionFailed.
+        """
+        async with writing(self._engine, self._clock, caller, ADMIN) as change:
+            row = await find_organization(change.connection, change.authority, organization_id)
+            require_admin(change.authority, "change the organization's rules")
+            wanted = given(validate(UpdateOrganization, body))
+            refuse_lost_race(row.version, if_match)
+            changes = {name: value for name, value in wanted.items() if value != getattr(row, name)}
+            if changes.keys() & _OPERATORS_FIELDS:
+                require_operator(change.authority, "change an organization's name and external id")
+            seq = await _update(change, row, changes) if changes else None
+            row = await find_organization(change.connection, change.authority, organization_id)
+            return Changed(organization_from_row(row), seq)
+
+    async def delete(self, caller: Caller, organization_id: str) -> Changed[Organization]:
+        """Remove the organization and revoke all of its keys; return its last state.
+
+        Raises NotAllowed, NotFound, Conflict for the operator's own.
+        """
+        async with writing(self._engine, self._clock, caller, ADMIN) as change:
+            row = await find_organization(change.connection, change.authority, organization_id)
+            require_operator(change.authority, "remove organizations")
+            if row.operator:
+                detail = f"{row.name} operates this gateway; without it nobody could found another organization."
+                raise Conflict(detail, code="operator_organization")
+            return Changed(organization_from_row(row), await _remove(change, row))
 
 
-def _clean(name: str, admin_email: str) -> tuple[str, str]:
-    faults: list[FieldError] = []
-    for field, clean, text in (("org", clean_name, name), ("admin", clean_email, admin_email)):
-        try:
-            clean(text)
-        except ValueError as error:
-            faults.append(FieldError(field, str(error)))
-    if faults:
-        raise Invalid(faults)
-    return clean_name(name), clean_email(admin_email)
+def _initial(name: str, admin_email: str) -> CreateOrganization:
+    """Check what the command line was given, and name what is wrong as it was called there."""
+    try:
+        return validate(CreateOrganization, {"name": name, "admin": admin_email})
+    except Invalid as error:
+        called = {"name": "org"}
+        faults = [FieldError(called.get(fault.field, fault.field), fault.rule) for fault in error.fields]
+        raise Invalid(faults) from error
 
 
-def _organization(row: OrganizationRow) -> Organization:
-    return Organization(
-        id=row.id,
-        name=row.name,
-        external_id=row.external_id,
-        default_expiry=row.default_expiry,
-        max_expiry=row.max_expiry,
-        keys_create_requires_admin=row.keys_create_requires_admin,
-        keys_revoke_requires_admin=row.keys_revoke_requires_admin,
-        created_at=row.created_at,
-        version=row.version,
+async def _update(change: Writing, row: OrganizationRow, changes: Mapping[str, Any]) -> int:  # Any: of each column
+    name, external_id = changes.get("name"), changes.get("external_id")
+    await refuse_organization_twins(change.connection, name=name, external_id=external_id, but=row.id)
+    columns = {**changes, "version": row.version + 1}
+    if name is not None:
+        columns["name_search"] = folded(name)
+    await change.connection.execute(update(organizations).where(organizations.c.id == row.id).values(**columns))
+    before = {field: getattr(row, field) for field in changes}
+    await _tell(change, row, "organization.update", before=before, after=changes)
+    return await change_log.append(change.connection, "organization", row.id, row.version + 1)
+
+
+async def _remove(change: Writing, row: OrganizationRow) -> int:
+    """Mark the organization; its external id may be given to others. One log row lets workers drop all of its keys."""
+    revocation = {
+        "revoked_at": change.now,
+        "revoked_by_id": SYSTEM.id,
+        "revoked_by_text": SYSTEM.text,
+        "revoked_reason": "The organization was removed.",
+        "version": keys.c.version + 1,
+    }
+    live = keys.c.organization_id == row.id, keys.c.revoked_at.is_(None)
+    await change.connection.execute(update(keys).where(*live).values(**revocation))
+    marked = {"removed_at": change.now, "external_id": None, "version": row.version + 1}
+    await change.connection.execute(update(organizations).where(organizations.c.id == row.id).values(**marked))
+    await _tell(change, row, "organization.remove", before={"name": row.name, "external_id": row.external_id})
+    return await change_log.append(change.connection, "organization", row.id, row.version + 1)
+
+
+async def _tell(
+    change: Writing, row: OrganizationRow, action: str, *, before: Fields, after: Fields | None = None
+) -> None:
+    """Tell the organization's own trail, and the operator's where the operator acts from outside."""
+    inside = row.id == change.organization_id
+    await record_event(
+        change.connection,
+        at=change.now,
+        actor=change.actor if inside else SYSTEM,
+        action=action,
+        target=Target(row.id, "organization", row.id, row.name, None),
+        before=before,
+        after=after,
+    )
+    if not inside:
+        await _tell_operator(change, action, row.id, row.name, before=before, after=after)
+
+
+async def _tell_operator(
+    change: Writing,
+    action: str,
+    organization_id: str,
+    name: str,
+    *,
+    before: Fields | None = None,
+    after: Fields | None = None,
+) -> None:
+    await record_event(
+        change.connection,
+        at=change.now,
+        actor=change.actor,
+        action=action,
+        target=Target(change.organization_id, "organization", organization_id, name, None),
+        before=before,
+        after=after,
     )

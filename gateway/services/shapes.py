@@ -16,55 +16,87 @@ from gateway.keys.record import OwnerKind, Status
 class Shape(BaseModel):
     """Frozen, and closed: a field that is not declared here does not exist."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ActorShape(Shape):
-    """Who did it: `API Key: …`, `Member: …` or `System`; `id` is null for the system."""
+    """Who did it, as they were called then."""
 
     id: str | None
+    """The key or member; null for the system."""
     text: str
+    """`API Key: <name>`, `Member: <e-mail>` or `System`."""
 
 
 class OwnerShape(Shape):
-    """Whose key it is. `name`: the e-mail of a member, the name of a service account."""
+    """Whose key it is."""
 
     id: str
     kind: OwnerKind
     name: str
+    """The e-mail address of a member, the name of a service account."""
 
 
 class LastUse(Shape):
-    """The newest request that was made with the key."""
+    """A request that was made with the key."""
 
     at: datetime
     address: str
+    """Where it came from."""
     user_agent: str | None
+    """What the client called itself, if it did."""
+
+
+class PreviousSecret(Shape):
+    """The secret that was rotated out and is still valid."""
+
+    tail: str | None
+    """Its last characters."""
+    valid_until: datetime
+    """From then on it is refused."""
+    last_used: LastUse | None
+    """The newest request made with it; null: none."""
 
 
 class Key(Shape):
-    """A key as everybody who may see it sees it. `permissions` is null where it inherits its owner's."""
+    """A key as everybody who may see it sees it."""
 
     id: str
     organization_id: str
     name: str
     description: str
     prefix: str | None
+    """What the secret begins with; null where an import did not say."""
     tail: str | None
+    """The last characters of the secret; null where an import did not say."""
     status: Status
+    """The first that fits: revoked, expired, disabled, active."""
     expires_soon: bool
+    """Active, and in the last 14 days."""
     permissions: tuple[str, ...] | None
+    """What the key may do, as far as its owner may as well; null: whatever its owner may."""
+    allowed_origins: tuple[str, ...] | None
+    """Pages of which origins may use the key in a browser; null: not bound to any."""
     owner: OwnerShape
     created_at: datetime
     created_by: ActorShape
     expires_at: datetime | None
+    """The key is refused from then on; null: never."""
     disabled_at: datetime | None
     disabled_by: ActorShape | None
     revoked_at: datetime | None
     revoked_by: ActorShape | None
     revoked_reason: str | None
     last_used: LastUse | None
+    """The newest request, by whichever secret; null: never used."""
+    secret_last_used: LastUse | None
+    """The newest request made with the present secret; null: none since it was made."""
+    previous_secret: PreviousSecret | None
+    """After a rotation, until the grace period is over or was finished."""
+    imported: bool
+    """Whether the key came from another system, by the SHA-256 of its secret."""
     version: int
+    """Grows with each change; the ETag."""
 
 
 class Warned(Shape):
@@ -77,15 +109,35 @@ class Warned(Shape):
 class IssuedKey(Key):
     """A key together with its secret: shown once, stored nowhere."""
 
-    secret: str = Field(repr=False)
+    secret: str | None = Field(repr=False)
+    """The whole secret, in the answer to the call that made it and in no other; null where `code` says why."""
+    code: Literal["secret_already_issued"] | None = None
+    """Set where the request repeats one that was carried out, by its Idempotency-Key."""
     warnings: tuple[Warned, ...] = ()
 
 
 class KeyPage(Shape):
-    """One page of a list; `next_cursor` is null on the last one."""
+    """One page of a list."""
 
     items: tuple[Key, ...]
     next_cursor: str | None
+    """Where the next page begins; null on the last one."""
+
+
+class Verification(Shape):
+    """What a presented secret is good for."""
+
+    valid: bool
+    """Whether a request with it would be let through, as far as the key is concerned."""
+    code: (
+        Literal["invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"]
+        | None
+    )
+    """Why not; null where it is valid."""
+    key: Key | None
+    """The key; null where the secret is unknown in this organization."""
+    permissions: tuple[str, ...]
+    """All that the key may do at this moment: nothing unless it is active."""
 
 
 class Organization(Shape):

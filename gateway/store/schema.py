@@ -19,6 +19,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Dialect,
     ForeignKey,
     ForeignKeyConstraint,
@@ -31,8 +32,12 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
+from sqlalchemy.engine.default import DefaultExecutionContext
+
+from gateway.keys.naming import folded
 
 metadata: Final = MetaData(
     naming_convention={
@@ -64,14 +69,14 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 
-class PermissionList(TypeDecorator[tuple[str, ...]]):
-    """A tuple of permissions here, one text in the table. NULL (inherit) and empty (nothing) stay apart."""
+class WordList(TypeDecorator[tuple[str, ...]]):
+    """A tuple of permissions or origins here, one text in the table. NULL (no list) and empty (nothing) stay apart."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Iterable[str] | None, dialect: Dialect) -> str | None:
-        """Permissions hold no spaces, so one between them is enough."""
+        """Neither holds spaces, so one between two is enough."""
         del dialect
         return None if value is None else " ".join(value)
 
@@ -85,6 +90,16 @@ class PermissionList(TypeDecorator[tuple[str, ...]]):
 SearchText: Final = Text().with_variant(Text(collation="C"), "postgresql")
 # INTEGER PRIMARY KEY is SQLite's own row number: the log is then stored in its own order.
 LogNumber: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+STANDING: Final = (
+    "CASE WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN disabled_at IS NOT NULL THEN 'disabled' ELSE 'enabled' END"
+)
+ENDS_AT: Final = "CASE WHEN revoked_at IS NULL THEN expires_at END"
+
+
+def _folded_name(context: DefaultExecutionContext) -> str:
+    """Fold the name that is being inserted, so that no writer can forget to. Renaming sets both columns itself."""
+    return folded(context.get_current_parameters()["name"])  # type: ignore[no-untyped-call] # SQLAlchemy leaves it so
 
 
 def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
@@ -114,8 +129,13 @@ organizations: Final = Table(
     Column("keys_revoke_requires_admin", Boolean, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("removed_at", Moment),
+    # The organization whose admins manage organizations; the default is that of rows older than the column.
+    Column("operator", Boolean, nullable=False, server_default=false()),
+    Column("name_search", SearchText, nullable=False, default=_folded_name, server_default=""),  # the name, case-folded
+    _partial_index("ux_organizations_operator", "operator", where="operator", unique=True),
     _partial_index("ux_organizations_name", "name", where="removed_at IS NULL", unique=True),
     _partial_index("ux_organizations_external_id", "external_id", where="external_id IS NOT NULL", unique=True),
+    _partial_index("ix_organizations_search", "name_search", "id", where="removed_at IS NULL"),
 )
 
 owners: Final = Table(
@@ -126,16 +146,18 @@ owners: Final = Table(
     Column("kind", Text, nullable=False),
     Column("name", Text, nullable=False),  # the e-mail of a member, in lower case; the name of a service account
     Column("external_id", Text),
-    Column("permissions", PermissionList, nullable=False),
+    Column("permissions", WordList, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("removed_at", Moment),
+    Column("name_search", SearchText, nullable=False, default=_folded_name, server_default=""),  # the name, case-folded
     CheckConstraint("kind IN ('member', 'service_account')", name="kind"),
     UniqueConstraint("organization_id", "id"),  # the target of keys' foreign key: same organization
     _partial_index("ux_owners_name", "name", "kind", "organization_id", where="removed_at IS NULL", unique=True),
     _partial_index(
         "ux_owners_external_id", "organization_id", "external_id", where="external_id IS NOT NULL", unique=True
     ),
+    _partial_index("ix_owners_search", "organization_id", "kind", "name_search", "id", where="removed_at IS NULL"),
 )
 
 members: Final = Table(
@@ -163,7 +185,7 @@ keys: Final = Table(
     Column("name", Text, nullable=False),
     Column("name_search", SearchText, nullable=False),  # the name, case-folded
     Column("description", Text, nullable=False),
-    Column("permissions", PermissionList),  # NULL: inherit the owner's
+    Column("permissions", WordList),  # NULL: inherit the owner's
     Column("version", Integer, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("created_by_id", Text),  # a key or a member, who may be gone since; NULL: the system
@@ -176,22 +198,20 @@ keys: Final = Table(
     Column("revoked_by_id", Text),
     Column("revoked_by_text", Text),
     Column("revoked_reason", Text),
+    Column("allowed_origins", WordList),  # NULL: from anywhere
+    Column("imported", Boolean, nullable=False, server_default=false()),  # its first secret is another system's
+    # Computed by the database, for its indexes alone: what a status means apart from the clock, and when a key ends
+    # that nobody has ended yet. No other index has these, so no planner can mistake one for another.
+    Column("standing", Text, Computed(STANDING)),
+    Column("ends_at", Moment, Computed(ENDS_AT)),
     ForeignKeyConstraint(
         ["organization_id", "owner_id"], ["owners.organization_id", "owners.id"], name="fk_keys_owner"
     ),
     Index("ix_keys_organization", "organization_id", "id"),
     Index("ix_keys_owner", "owner_id", "id"),
     Index("ix_keys_name", "organization_id", "name_search", "id"),
-    _partial_index(
-        "ix_keys_expiry",
-        "organization_id",
-        "expires_at",
-        "id",
-        where="revoked_at IS NULL AND expires_at IS NOT NULL",
-    ),
-    _partial_index("ix_keys_revoked", "organization_id", "id", where="revoked_at IS NOT NULL"),
-    _partial_index("ix_keys_disabled", "organization_id", "id", where="revoked_at IS NULL AND disabled_at IS NOT NULL"),
-    _partial_index("ix_keys_live", "organization_id", "id", where="revoked_at IS NULL AND disabled_at IS NULL"),
+    Index("ix_keys_standing", "organization_id", "standing", "id"),
+    Index("ix_keys_ends", "organization_id", "ends_at", "id"),
     sqlite_with_rowid=False,  # stored in the id's own index: one search and one page less for each read
 )
 
@@ -212,6 +232,20 @@ key_secrets: Final = Table(
     UniqueConstraint("key_id", "slot"),
     Index("ix_key_secrets_tail", "tail", "key_id"),
     sqlite_with_rowid=False,  # the row is stored in the digest's own index: one search less for each point read
+)
+
+key_uses: Final = Table(
+    "key_uses",
+    metadata,
+    Column("key_id", Text, ForeignKey("keys.id", ondelete="CASCADE"), primary_key=True),
+    Column("organization_id", Text, nullable=False),
+    Column("used", Boolean, nullable=False),  # ever
+    Column("idle_since", Moment, nullable=False),  # its newest use, by either secret; if never used, its creation
+    Column("address", Text),
+    Column("user_agent", Text),
+    Index("ix_key_uses_idle", "organization_id", "idle_since", "key_id"),
+    Index("ix_key_uses_used", "organization_id", "used", "idle_since", "key_id"),
+    sqlite_with_rowid=False,
 )
 
 secret_uses: Final = Table(
@@ -272,7 +306,14 @@ management_events: Final = Table(
     Column("request_id", Text),
     Column("before", Text),  # JSON objects of the fields that changed; never a secret, never a digest
     Column("after", Text),
-    Index("ix_management_events_organization", "organization_id", "id"),
-    Index("ix_management_events_target", "target_id", "id"),
-    Index("ix_management_events_actor", "actor_id", "id"),
+    # Whose key or session acted, and who was acted upon or owned the key that was: a member's own trail is these two.
+    Column("actor_owner_id", Text),
+    Column("target_owner_id", Text),
+    # Each begins with the organization, which every question names, so that none is passed over for a wider one.
+    Index("ix_management_events_organization", "organization_id", "at", "id"),
+    Index("ix_management_events_action", "organization_id", "action", "at", "id"),
+    Index("ix_management_events_target", "organization_id", "target_id", "at", "id"),
+    Index("ix_management_events_target_owner", "organization_id", "target_owner_id", "at", "id"),
+    Index("ix_management_events_actor", "organization_id", "actor_id", "at", "id"),
+    Index("ix_management_events_actor_owner", "organization_id", "actor_owner_id", "at", "id"),
 )

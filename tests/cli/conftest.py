@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.cli.main import main
+from tests.admin_api import AdminApi
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -45,16 +47,21 @@ class Gateway:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 
-    def __call__(self, *arguments: str, typing: str | None = None) -> Outcome:
-        """Run a command. `typing`: there is a terminal, and this is what is typed there."""
+    def __call__(self, *arguments: str, typing: str | None = None, piped: str = "") -> Outcome:
+        """Run a command. `typing`: there is a terminal, and this is what is typed there; else `piped` is the input."""
         self._monkeypatch.setattr(sys, "argv", ["gateway", *arguments])
-        self._monkeypatch.setattr(sys, "stdin", io.StringIO() if typing is None else _Terminal(typing))
+        self._monkeypatch.setattr(sys, "stdin", io.StringIO(piped) if typing is None else _Terminal(typing))
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main()
         printed = self._capsys.readouterr()
         status = ended.value.code
         return Outcome(status if isinstance(status, int) else 0, printed.out, printed.err)
+
+    def use(self, url: str, secret: str) -> None:
+        """Call this admin API with this key from now on."""
+        self._monkeypatch.setenv("GATEWAY_ADMIN_URL", url)
+        self._monkeypatch.setenv("GATEWAY_API_KEY", secret)
 
 
 @pytest.fixture
@@ -66,6 +73,14 @@ def gateway(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.fixture
-def acme(gateway: Gateway) -> dict[str, Any]:
-    """What `gateway init --json` printed for the first organization."""
-    return gateway("init", "--org", "Acme", "--admin", "a@example.com", "--json").json
+def api(gateway: Gateway, tmp_path: Path) -> Iterator[AdminApi]:
+    """A running admin API, which the command line calls as the admin of its organization."""
+    with AdminApi(tmp_path) as running:
+        gateway.use(running.url, running.secret)
+        yield running
+
+
+@pytest.fixture
+def key(gateway: Gateway, api: AdminApi) -> dict[str, Any]:
+    """A key beside the admin's."""
+    return gateway("keys", "create", "CI", "--admin-url", api.url, "--json").json

@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Gateway
+
+
+@pytest.fixture
+def acme(gateway: Gateway) -> dict[str, Any]:
+    """What `gateway init --json` printed for the first organization."""
+    return gateway("init", "--org", "Acme", "--admin", "a@example.com", "--json").json
 
 
 def test_json_has_the_promised_shape(acme: dict[str, Any]) -> None:

@@ -1,56 +1,78 @@
-"""`gateway keys`: changes by id, JSON in the admin API's shapes, tables for people, and no accident that is final."""
+"""`gateway keys`: make, find, change and judge keys; JSON in the admin API's shapes, tables for people."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.admin_api import AdminApi
     from tests.cli.conftest import Gateway
 
-    Acme = dict[str, Any]
+    Key = dict[str, Any]
 
 SHAPE = {
     *("id", "organization_id", "name", "description", "prefix", "tail", "status", "expires_soon", "permissions"),
-    *("owner", "created_at", "created_by", "expires_at", "disabled_at", "disabled_by", "revoked_at", "revoked_by"),
-    *("revoked_reason", "last_used", "version"),
+    *("allowed_origins", "owner", "created_at", "created_by", "expires_at", "disabled_at", "disabled_by"),
+    *("revoked_at", "revoked_by", "revoked_reason", "last_used", "secret_last_used", "previous_secret", "imported"),
+    "version",
 }
 
 
-@pytest.fixture
-def key(gateway: Gateway, acme: Acme) -> dict[str, Any]:
-    """A key beside the admin's."""
-    assert acme
-    return gateway("keys", "create", "CI", "--json").json
-
-
-def test_create_prints_the_secret_once(gateway: Gateway, acme: Acme) -> None:
+def test_create_prints_the_secret_once(gateway: Gateway, api: AdminApi) -> None:
     made = gateway(
-        *("keys", "create", "CI", "--description", "builds", "--expires", "7d", "--owner", "a@example.com"),
-        *("--permission", "orders:read", "--permission", "orders:list", "--org", acme["organization"]["id"], "--json"),
+        *("keys", "create", "CI", "--description", "builds", "--expires", "7d", "--owner", "admin@example.com"),
+        *(
+            "--permission",
+            "orders:read",
+            "--permission",
+            "orders:list",
+            "--origin",
+            "https://app.example.com",
+            "--json",
+        ),
     ).json
-    assert made.keys() == SHAPE | {"secret", "warnings"}
+    assert made.keys() == SHAPE | {"secret", "code", "warnings", "propagation"}
     assert made["permissions"] == ["orders:read", "orders:list"]
+    assert made["allowed_origins"] == ["https://app.example.com"]
     assert (made["name"], made["description"], made["status"]) == ("CI", "builds", "active")
+    assert made["created_by"] == {"id": api.made.key.id, "text": "API Key: Admin key"}
     assert made["secret"].endswith(made["tail"])
     shown = gateway("keys", "show", made["id"], "--json")
     assert shown.json.keys() == SHAPE
     assert made["secret"] not in shown.out
 
 
-def test_create_for_people_prints_the_secret_and_warns_of_a_twin(gateway: Gateway, key: dict[str, Any]) -> None:
+def test_create_for_people_prints_the_secret_and_warns_of_a_twin(gateway: Gateway, key: Key) -> None:
     outcome = gateway("keys", "create", key["name"])
     assert outcome.out.startswith("secret")
     assert "warning: Another key" in outcome.err
+    assert "keep the secret now" in outcome.err
 
 
-def test_without_an_expiry_the_organization_s_default_of_a_year_counts(key: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("api")
+def test_a_repeated_create_says_that_the_secret_was_shown(gateway: Gateway) -> None:
+    first = gateway("keys", "create", "CI", "--idempotency-key", "of-mine", "--json").json
+    again = gateway("keys", "create", "CI", "--idempotency-key", "of-mine")
+    assert again.status == 0
+    assert first["id"] in again.out
+    assert first["secret"] not in again.out
+    assert f"gateway keys rotate {first['id']}" in again.err
+
+
+def test_a_key_without_permissions_is_not_one_that_inherits(gateway: Gateway, key: Key) -> None:
+    assert key["permissions"] is None
+    assert gateway("keys", "create", "nothing", "--no-permissions", "--json").json["permissions"] == []
+
+
+def test_without_an_expiry_the_organization_s_default_of_a_year_counts(key: Key) -> None:
     assert int(key["expires_at"][:4]) == int(key["created_at"][:4]) + 1
 
 
-def test_list_filters_and_pages(gateway: Gateway, key: dict[str, Any]) -> None:
+def test_list_filters_sorts_and_pages(gateway: Gateway, key: Key) -> None:
     for name in ("alpha", "beta"):
         gateway("keys", "create", name)
     first = gateway("keys", "list", "--limit", "2", "--json").json
@@ -61,62 +83,88 @@ def test_list_filters_and_pages(gateway: Gateway, key: dict[str, Any]) -> None:
     found = gateway("keys", "list", "--search", key["tail"], "--json").json["items"]
     assert [item["id"] for item in found] == [key["id"]]
     assert gateway("keys", "list", "--status", "revoked", "--json").json["items"] == []
-    assert len(gateway("keys", "list", "--owner", "a@example.com", "--json").json["items"]) == 4
+    assert len(gateway("keys", "list", "--owner", "admin@example.com", "--json").json["items"]) == 4
+    by_name = gateway("keys", "list", "--sort", "name", "--json").json["items"]
+    assert [item["name"] for item in by_name] == ["Admin key", "alpha", "beta", "CI"]
 
 
-def test_the_table_has_a_line_per_key_and_says_when_there_are_more(gateway: Gateway, key: dict[str, Any]) -> None:
+def test_the_table_has_a_line_per_key_and_says_when_there_are_more(gateway: Gateway, key: Key) -> None:
     outcome = gateway("keys", "list", "--limit", "1")
     head, line = outcome.out.splitlines()
     assert head.split() == ["ID", "NAME", "TAIL", "STATUS", "OWNER", "EXPIRES", "LAST", "USED"]
-    assert line.split()[:5] == [key["id"], "CI", key["tail"], "active", "a@example.com"]
+    assert line.split()[:5] == [key["id"], "CI", key["tail"], "active", "admin@example.com"]
+    assert line.endswith("never used")
     assert outcome.err.startswith("gateway: there are more: --cursor ")
 
 
-def test_disable_and_enable_answer_with_the_key(gateway: Gateway, key: dict[str, Any]) -> None:
-    disabled = gateway("keys", "disable", key["id"], "--json").json
-    assert (disabled["status"], disabled["disabled_by"]["text"]) == ("disabled", "System")
-    assert gateway("keys", "enable", key["id"], "--json").json["status"] == "active"
-    assert "status       disabled" in gateway("keys", "disable", key["id"]).out
+def test_update_changes_what_is_given_and_nothing_else(gateway: Gateway, key: Key) -> None:
+    changed = gateway("keys", "update", key["id"], "--name", "New", "--permission", "orders:read", "--json").json
+    assert (changed["name"], changed["permissions"]) == ("New", ["orders:read"])
+    assert changed["expires_at"] == key["expires_at"]
+    assert gateway("keys", "update", key["id"], "--inherit", "--json").json["permissions"] is None
+    assert gateway("keys", "update", key["id"], "--no-permissions", "--json").json["permissions"] == []
+    assert gateway("keys", "update", key["id"], "--origin", "https://a.example", "--json").json["allowed_origins"]
+    assert gateway("keys", "update", key["id"], "--any-origin", "--json").json["allowed_origins"] is None
 
 
-@pytest.mark.parametrize("verb", ["revoke", "delete"])
-def test_what_is_final_is_refused_where_nobody_can_be_asked(gateway: Gateway, key: dict[str, Any], verb: str) -> None:
-    outcome = gateway("keys", verb, key["id"])
+def test_update_loses_no_race(gateway: Gateway, key: Key) -> None:
+    assert gateway("keys", "update", key["id"], "--name", "a", "--if-match", str(key["version"])).status == 0
+    lost = gateway("keys", "update", key["id"], "--name", "b", "--if-match", str(key["version"]))
+    assert (lost.status, lost.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "flags", [("--inherit", "--no-permissions"), ("--origin", "https://a.example", "--any-origin")]
+)
+def test_wishes_that_contradict_each_other_are_wrong_usage(gateway: Gateway, key: Key, flags: tuple[str, ...]) -> None:
+    outcome = gateway("keys", "update", key["id"], *flags)
     assert (outcome.status, outcome.out) == (2, "")
-    assert "--yes" in outcome.err
-    assert gateway("keys", "show", key["id"], "--json").json["status"] == "active"
 
 
-@pytest.mark.parametrize("verb", ["revoke", "delete"])
-def test_a_no_at_the_terminal_changes_nothing(gateway: Gateway, key: dict[str, Any], verb: str) -> None:
-    outcome = gateway("keys", verb, key["id"], typing="n\n")
-    assert outcome.status == 1
-    assert key["tail"] in outcome.err
-    assert gateway("keys", "show", key["id"], "--json").json["status"] == "active"
+@pytest.mark.usefixtures("api")
+def test_a_secret_of_another_system_is_imported_by_its_hash_and_verified(gateway: Gateway) -> None:
+    secret = "another-system's-secret-0123456789abcdef"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    made = gateway(
+        *("keys", "import", "old one", "--sha256", digest, "--entropy-bits", "128", "--tail", secret[-6:], "--json")
+    ).json
+    assert (made["imported"], made["tail"]) == (True, secret[-6:])
+    assert "secret" not in made
+    verdict = gateway("keys", "verify", piped=f"{secret}\n")
+    assert verdict.status == 0
+    assert verdict.out.startswith("valid        yes\n")
+    assert secret not in verdict.out + verdict.err
 
 
-def test_a_yes_at_the_terminal_revokes(gateway: Gateway, key: dict[str, Any]) -> None:
-    outcome = gateway("keys", "revoke", key["id"], "--reason", "leaked", "--json", typing="y\n")
-    revoked = json.loads(outcome.out)
-    assert (revoked["status"], revoked["revoked_reason"]) == ("revoked", "leaked")
+def test_verify_says_no_with_a_reason_and_a_status(gateway: Gateway, key: Key) -> None:
+    Path("secret").write_text(key["secret"] + "\n")
+    assert gateway("keys", "verify", "--secret-file", "secret", "--permission", "orders:read").status == 0
+    gateway("keys", "update", key["id"], "--permission", "orders:*")
+    lacking = gateway("keys", "verify", "--secret-file", "secret", "--permission", "invoices:read")
+    assert lacking.status == 1
+    assert "insufficient_permissions" in lacking.out
+    gateway("keys", "disable", key["id"])
+    refused = gateway("keys", "verify", "--secret-file", "secret", "--json")
+    assert refused.status == 1
+    assert '"disabled_api_key"' in refused.out
 
 
-def test_delete_prints_the_key_a_last_time(gateway: Gateway, key: dict[str, Any]) -> None:
-    assert gateway("keys", "delete", key["id"], "--yes", "--json").json["id"] == key["id"]
-    for verb in ("show", "disable", "enable"):
-        assert gateway("keys", verb, key["id"]).status == 3
+def test_a_secret_typed_at_a_terminal_is_asked_for_and_not_shown(
+    gateway: Gateway, api: AdminApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def prompt(_text: str, **options: object) -> str:
+        asked.append(options)
+        return api.secret
+
+    monkeypatch.setattr("typer.prompt", prompt)
+    assert gateway("keys", "verify", typing="").status == 0
+    assert [options["hide_input"] for options in asked] == [True]
 
 
-def test_a_revoked_key_cannot_come_back(gateway: Gateway, key: dict[str, Any]) -> None:
-    gateway("keys", "revoke", key["id"], "--yes")
-    outcome = gateway("keys", "enable", key["id"])
-    assert outcome.status == 1
-    assert "final" in outcome.err
-
-
-def test_which_organization_is_meant_has_to_be_said_where_there_are_two(gateway: Gateway, acme: Acme) -> None:
-    gateway("init", "--org", "Other", "--admin", "o@example.com")
-    assert gateway("keys", "list").status == 1
-    items = gateway("keys", "list", "--org", "Acme", "--json").json["items"]
-    assert [item["organization_id"] for item in items] == [acme["organization"]["id"]]
-    assert gateway("keys", "list", "--org", "Nobody").status == 3
+@pytest.mark.usefixtures("api")
+def test_a_secret_file_that_is_not_there_is_wrong_usage(gateway: Gateway) -> None:
+    outcome = gateway("keys", "verify", "--secret-file", "nowhere")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "nowhere" in outcome.err

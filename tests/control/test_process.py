@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from gateway.settings.model import Settings, StoreSettings
+from gateway.services.organizations import OrganizationService
+from gateway.settings.model import AuthSettings, RouteSettings, Settings, StoreSettings
+from gateway.store.engine import create_engine
+from gateway.store.migrate import migrate
 from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -51,11 +54,11 @@ class Control:
 
 
 @pytest.fixture
-def control() -> Iterator[Callable[[str], Control]]:
+def control() -> Iterator[Callable[..., Control]]:
     started: list[Control] = []
 
-    def start(url: str) -> Control:
-        started.append(Control(Settings(store=StoreSettings(url=url))))
+    def start(url: str, **settings: Any) -> Control:  # noqa: ANN401 - sections of the settings
+        started.append(Control(Settings(store=StoreSettings(url=url), **settings)))
         return started[-1]
 
     yield start
@@ -64,7 +67,7 @@ def control() -> Iterator[Callable[[str], Control]]:
 
 
 def test_the_store_is_ready_before_anything_else_and_a_first_start_is_told(
-    control: Callable[[str], Control], tmp_path: Path
+    control: Callable[..., Control], tmp_path: Path
 ) -> None:
     process = control(f"sqlite:///{tmp_path}/d/gateway.db")
     assert process.report() == {"event": "store_ready"}
@@ -74,7 +77,7 @@ def test_the_store_is_ready_before_anything_else_and_a_first_start_is_told(
 
 
 def test_readiness_follows_what_the_supervisor_says(
-    control: Callable[[str], Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+    control: Callable[..., Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     process = control(f"sqlite:///{tmp_path}/gateway.db")
     process.report()
@@ -88,7 +91,7 @@ def test_readiness_follows_what_the_supervisor_says(
     assert [reason["code"] for reason in reasons] == ["key_store_unavailable"]
 
 
-def test_a_drain_ends_it_with_status_0(control: Callable[[str], Control], tmp_path: Path) -> None:
+def test_a_drain_ends_it_with_status_0(control: Callable[..., Control], tmp_path: Path) -> None:
     process = control(f"sqlite:///{tmp_path}/gateway.db")
     process.report()
     process.report()
@@ -97,7 +100,7 @@ def test_a_drain_ends_it_with_status_0(control: Callable[[str], Control], tmp_pa
 
 
 def test_a_store_that_cannot_be_opened_is_reported_as_one_sentence(
-    control: Callable[[str], Control], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    control: Callable[..., Control], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
     process = control(f"sqlite:///{tmp_path}/file/gateway.db")
@@ -106,3 +109,33 @@ def test_a_store_that_cannot_be_opened_is_reported_as_one_sentence(
     assert report["reason"].startswith(f"The key store {tmp_path}/file/gateway.db cannot be opened")
     assert process.process.wait() == 1
     assert capfd.readouterr().err == ""  # the supervisor says it, once
+
+
+async def test_the_admin_api_is_served_on_the_store_by_the_settings(
+    control: Callable[..., Control], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    migrate(url)
+    engine = create_engine(url)
+    made = await OrganizationService(engine, key_prefix="sk_test_").initialise("Acme", "ada@example.com")
+    await engine.dispose()
+    auth = AuthSettings(key_prefix="sk_test_", realm="here", error_detail="generic")
+    route = RouteSettings(name="r", upstream="u", permissions=("orders:read",))
+    process = control(url, auth=auth, routes=(route,))
+    process.report()
+    process.report()
+    headers = {"X-API-KEY": made.key.secret or ""}
+
+    def call(method: str, path: str, **body: object) -> requests.Response:
+        return requests.request(method, f"{process.url}/v1{path}", headers=headers, json=body, timeout=30)
+
+    assert call("GET", "/me").json()["organization"]["name"] == "Acme"
+    assert "orders:read" in [each["permission"] for each in call("GET", "/permissions").json()["items"]]
+    created = call("POST", "/keys", name="New").json()
+    assert created["secret"].startswith("sk_test_")
+    assert created["propagation"]["of"] == 0  # the supervisor has told of no worker
+    headers["X-API-KEY"] = created["secret"]
+    call("POST", f"/keys/{created['id']}/disable")
+    refused = call("GET", "/me")
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_api_key")
+    assert 'realm="here"' in refused.headers["WWW-Authenticate"]

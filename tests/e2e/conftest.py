@@ -92,7 +92,7 @@ def command(tmp_path: Path) -> Command:
 
 
 @contextmanager
-def _starting(command: Command, logs: Path) -> Iterator[Callable[..., Running]]:
+def starting(command: Command, logs: Path) -> Iterator[Callable[..., Running]]:
     """Give a function that starts gateways; at the end none of them is left."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -136,7 +136,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 def start(command: Command, tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start `gateway run` with these arguments (and environment), and wait until it is ready."""
-    with _starting(command, tmp_path) as run:
+    with starting(command, tmp_path) as run:
         yield run
 
 
@@ -151,7 +151,7 @@ def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """The same for all tests of a file: for one gateway that none of them changes for the others."""
     directory = tmp_path_factory.mktemp("site")
     command = Command(directory)
-    with _starting(command, directory) as run:
+    with starting(command, directory) as run:
         yield functools.partial(make_site, command, run)
 
 

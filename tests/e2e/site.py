@@ -1,7 +1,8 @@
 """A gateway that serves an organization: what most end-to-end tests talk to.
 
 Invariant: everything about it is its own (directory, ports, store), so that tests run beside each other. The
-organization and its keys are made through the services, in this process: a command per key would take a second each.
+organization is made through the services and its keys through the admin API, both in this process: a command per key
+would take a second each.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.cli.store_access import opened
-from gateway.services.key_request import CreateKey
+from gateway.client import Client
 from gateway.settings.model import Settings, StoreSettings
 from tests.e2e.wire import Message, Wire
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any, TypeVar
 
-    from gateway.services.shapes import Initialised, IssuedKey
+    from gateway.services.shapes import Initialised
     from tests.e2e.conftest import Command, Running
 
     Result = TypeVar("Result")
@@ -31,6 +33,14 @@ WORKER: Final = b"gateway.proxy.process"
 CONTROL: Final = b"gateway.control.process"
 
 
+@dataclass(frozen=True)
+class Issued:
+    """A key, as far as most tests care."""
+
+    id: str
+    secret: str
+
+
 class Site:
     """A running gateway, its organization, and the admin's key."""
 
@@ -38,7 +48,9 @@ class Site:
         self.command = command
         self.running = running
         self.made = made
+        assert made.key.secret is not None
         self.secret = made.key.secret
+        self.command.environ |= {"GATEWAY_ADMIN_URL": running.control, "GATEWAY_API_KEY": self.secret}
         self.url = running.proxy
         host, _, port = running.proxy.removeprefix("http://").rpartition(":")
         self.address = (host, int(port))
@@ -47,14 +59,16 @@ class Site:
     def store(self) -> Path:
         return store_of(self.command)
 
-    def issue(self, name: str = "another", **wishes: Any) -> IssuedKey:  # noqa: ANN401 - whatever CreateKey takes
+    def client(self, secret: str | None = None) -> Client:
+        """The admin API, with the admin's key unless another is named."""
+        return Client(secret or self.secret, base_url=self.running.control)
+
+    def issue(self, name: str = "another", **wishes: Any) -> Issued:  # noqa: ANN401 - whatever a create takes
         """Make a key; it is known to the gateway when this returns."""
-
-        async def create() -> IssuedKey:
-            async with opened(_settings(self.command)) as services:
-                return await services.keys.create(self.made.organization.id, CreateKey(name=name, **wishes))
-
-        return _apart(create)
+        with self.client() as client:
+            made = client.keys.create(name, **wishes)
+        assert made.secret is not None
+        return Issued(made.id, made.secret)
 
     def wire(self) -> Wire:
         return Wire.to(self.address)
@@ -105,8 +119,8 @@ def _settings(command: Command) -> Settings:
 
 
 async def _initialise(command: Command, admin: str) -> Initialised:
-    async with opened(_settings(command), create=True) as services:
-        return await services.organizations.initialise("Acme", admin)
+    async with opened(_settings(command)) as organizations:
+        return await organizations.initialise("Acme", admin)
 
 
 def _apart(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import requests
 
+from tests.e2e.browser import browsing
 from tests.e2e.recording_upstream import RecordingUpstream, echo, response
 
 if TYPE_CHECKING:
@@ -205,22 +206,9 @@ def test_a_browser_s_same_origin_fetch(
         return [seen.body for seen in upstream.requests if seen.target == "/open/report"]
 
     upstream.answer = answer
-    started = [
-        system_program("chromium"),
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'profile'}"),  # the first one keeps it open
-        f"{site.url}/open/page#key={site.secret}",
-    ]
-    environ = os.environ | {"HOME": str(tmp_path)}
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(started, env=environ, stdout=log, stderr=log) as browser,
-    ):
-        try:
-            eventually(lambda: reports() or browser.poll() is not None)
-        finally:
-            browser.terminate()
+    page = f"{site.url}/open/page#key={site.secret}"
+    with browsing(system_program("chromium"), page, tmp_path) as browser:
+        eventually(lambda: reports() or browser.poll() is not None)
     upstream.answer = _answer
     assert reports(), (tmp_path / "log").read_text()
     report = json.loads(reports()[0])

@@ -70,9 +70,11 @@ def test_the_curl_lines_work_as_pasted(demo: Demo, system_program: Callable[[str
     assert json.loads(refused.rpartition("\n")[2])["code"] == "missing_api_key"
 
 
-def test_the_printed_command_lists_the_demo_s_keys(demo: Demo, tmp_path: Path) -> None:
-    (line,) = demo.lines("GATEWAY__STORE__URL=")
-    done = subprocess.run(["bash", "-c", f"{line} --json"], cwd=tmp_path, capture_output=True, text=True, check=True)
+def test_the_printed_commands_list_the_demo_s_keys(demo: Demo, tmp_path: Path) -> None:
+    (export,) = demo.lines("export GATEWAY_ADMIN_URL=")
+    (line,) = [line for line in demo.text.splitlines() if line.endswith(" keys list")]
+    script = f"{export}\n{line} --json"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [key["name"] for key in json.loads(done.stdout)["items"]] == ["Admin key"]
 
 

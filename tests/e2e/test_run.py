@@ -94,8 +94,10 @@ def test_a_second_start_finds_the_key_and_does_not_ask_for_one(start: Start, com
 def test_the_command_line_s_changes_reach_a_running_worker(
     start: Start, command: Command, upstream: str, eventually: Eventually
 ) -> None:
-    made = command.json("init", "--org", "Acme", "--admin", "a@example.com")["key"]
+    admin = command.json("init", "--org", "Acme", "--admin", "a@example.com")["key"]
     run = start("--upstream", upstream)
+    command.environ |= {"GATEWAY_ADMIN_URL": run.control, "GATEWAY_API_KEY": admin["secret"]}
+    made = command.json("keys", "create", "CI")
     assert _status(run.proxy, made["secret"]) == 200
     command.json("keys", "disable", made["id"])
     eventually(lambda: _status(run.proxy, made["secret"]) == 401)
@@ -103,10 +105,9 @@ def test_the_command_line_s_changes_reach_a_running_worker(
     eventually(lambda: _status(run.proxy, made["secret"]) == 200)
     command.json("keys", "revoke", made["id"], "--yes")
     eventually(lambda: _status(run.proxy, made["secret"]) == 401)
-    fresh = command.json("keys", "create", "another")
-    assert _status(run.proxy, fresh["secret"]) == 200
-    command.json("keys", "delete", fresh["id"], "--yes")
-    eventually(lambda: _status(run.proxy, fresh["secret"]) == 401)
+    command.json("keys", "delete", made["id"], "--yes")
+    assert _status(run.proxy, made["secret"]) == 401
+    assert _status(run.proxy, admin["secret"]) == 200
 
 
 def test_health_is_answered_on_the_control_listener_alone(start: Start, upstream: str) -> None:

@@ -91,3 +91,31 @@ def test_no_text_makes_anything_but_a_future_moment_or_a_value_error(text: str) 
     except ValueError:
         return
     assert found is None or found > NOW
+
+
+RULES = expiry.ExpiryRules("1y", "30d")
+
+
+def test_a_default_is_cut_at_the_maximum() -> None:
+    assert expiry.ExpiryRules("1y", None).default_at(NOW) == expiry.parse("1y", NOW)
+    assert expiry.ExpiryRules("never", None).default_at(NOW) is None
+    assert RULES.default_at(NOW) == expiry.ExpiryRules("never", "30d").default_at(NOW) == expiry.parse("30d", NOW)
+    assert expiry.ExpiryRules("1d", "30d").default_at(NOW) == expiry.parse("1d", NOW)
+
+
+def test_a_wish_is_granted_up_to_the_maximum_itself() -> None:
+    latest = RULES.latest(NOW)
+    assert latest is not None
+    for text in ("30d", latest.isoformat(), "2026-03-01T12:00:00Z"):
+        assert RULES.wished_at(text, NOW) == expiry.parse(text, NOW)
+    assert expiry.ExpiryRules("1y", None).wished_at("never", NOW) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["never", "6mo", "2026-03-03", "2026-01-30", "2026-02-05T12:00:00", "soon", "2026-02-30", "9999-12-31"]
+)
+def test_a_refused_wish_is_told_the_allowed_range(text: str) -> None:
+    with pytest.raises(ValueError, match="after 2026-01-31T12:00:00Z, at most 30d from now: 2026-03-02T12:00:00Z"):
+        RULES.wished_at(text, NOW)
+    with pytest.raises(ValueError, match=r"allowed is any moment after 2026-01-31T12:00:00Z$"):
+        expiry.ExpiryRules("1y", None).wished_at("soon", NOW)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from typing import TYPE_CHECKING
 
-from gateway.keys.identifiers import new_id
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from gateway.keys.identifiers import is_id, new_id
 
 
 def test_an_identifier_is_its_kind_and_26_characters() -> None:
@@ -40,3 +38,19 @@ def test_threads_never_get_the_same_identifier() -> None:
     for thread in threads:
         thread.join()
     assert len(set(made)) == 4000
+
+
+def test_an_identifier_is_one_of_its_kind_and_of_no_other() -> None:
+    assert is_id("key", new_id("key"))
+    assert is_id("org", new_id("org"))
+    assert not is_id("org", new_id("key"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "key", "key_", "key_" + "0" * 25, "key_" + "0" * 27, "key_" + "0" * 25 + "\n", "key_" + "0" * 26 + "\n"]
+    + [f"key_{'0' * 25}{character}" for character in "ilouAZ-_ é٣"]
+    + ["KEY_" + "0" * 26, " key_" + "0" * 26, "key-" + "0" * 26],
+)
+def test_no_other_text_has_the_form_of_an_identifier(text: str) -> None:
+    assert not is_id("key", text)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.keys import naming
 
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # "I want", which has a non-joiner in it
+
 
 @given(st.text(max_size=140))
 def test_a_clean_name_is_one_printable_line_and_cleaning_it_again_changes_nothing(text: str) -> None:
@@ -17,8 +19,22 @@ def test_a_clean_name_is_one_printable_line_and_cleaning_it_again_changes_nothin
         return
     assert name == text.strip() == naming.clean_name(name)
     assert 1 <= len(name) <= 128
-    assert name.isprintable()
+    assert naming.is_printable(name)
     name.encode()  # no lone surrogates: it can be stored and sent
+
+
+@pytest.mark.parametrize("text", ["👩\u200d💻 build", PERSIAN, "क्\u200dष"])
+def test_joiners_are_kept_where_scripts_and_emoji_need_them(text: str) -> None:
+    assert naming.clean_name(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CI\u200d", "\u200dCI", "C\u200dI", "é\u200d\u200dé", "é\u200d", "é\u200d ", "\u200b", "\u2060x", "\ufeffx"],
+)
+def test_what_is_invisible_is_refused_so_that_no_two_names_look_the_same_by_it(text: str) -> None:
+    with pytest.raises(ValueError, match="printable"):
+        naming.clean_name(text)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "a\nb", "a\x00b", "a" * 129, "\ud800", "a\u202eb"])
@@ -44,3 +60,12 @@ def test_email_addresses_have_one_spelling() -> None:
 
 def test_the_folded_form_ignores_case_beyond_ascii() -> None:
     assert naming.folded("STRASSE Ä") == naming.folded("straße ä")
+    assert naming.folded(PERSIAN) == naming.folded(PERSIAN.replace("\u200c", ""))
+    assert naming.folded("\uff23\uff29") == "ci"  # full width
+
+
+def test_a_reference_is_an_id_an_address_or_a_name() -> None:
+    assert naming.clean_reference(" Ada@example.com ") == "Ada@example.com"
+    for text in ("", " ", "a" * 255, "a\x00", "\ud800"):
+        with pytest.raises(ValueError, match="must be an id, an e-mail address"):
+            naming.clean_reference(text)

@@ -48,6 +48,21 @@ def test_nothing_covers_only_nothing(asked: list[str]) -> None:
     assert permissions.covers([], asked) is (not asked)
 
 
+@given(lists, lists, concrete | patterns)
+def test_what_two_lists_have_in_common_is_what_both_allow_and_no_more(
+    one: list[str], two: list[str], wanted: str
+) -> None:
+    both = permissions.common(one, two)
+    assert permissions.allows(both, wanted) is (permissions.allows(one, wanted) and permissions.allows(two, wanted))
+
+
+@given(lists, lists)
+def test_what_two_lists_have_in_common_is_said_once(one: list[str], two: list[str]) -> None:
+    both = permissions.common(one, two)
+    assert not any(permissions.allows([other for other in both if other != each], each) for each in both)
+    assert len(set(both)) == len(both)
+
+
 def test_a_star_never_reaches_the_gateway_itself() -> None:
     assert not permissions.allows(["*:*", "*:keys"], "gateway:keys")
     assert permissions.allows(["gateway:*"], "gateway:keys")

@@ -11,8 +11,12 @@ import pytest
 from sqlalchemy import insert, select
 
 from gateway.keys.identifiers import new_id
+from gateway.services.authentication import Authenticator
+from gateway.services.events import EventService
 from gateway.services.keys import KeyService
+from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
+from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine, read_transaction, write_transaction
 from gateway.store.migrate import migrate
 from gateway.store.schema import key_changes, management_events, owners, service_accounts
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from gateway.services.actor import Caller
+    from gateway.services.people_shapes import InvitedMember, ServiceAccount
     from gateway.services.shapes import Initialised
 
 
@@ -49,11 +55,44 @@ class World:
     clock: Clock
     keys: KeyService
     organizations: OrganizationService
+    members: MemberService
+    service_accounts: ServiceAccountService
+    events: EventService
+    authenticator: Authenticator
     initialised: Initialised
+    admin: Caller
+    """Ada, by her first key, which is not limited."""
 
     @property
     def org(self) -> str:
         return self.initialised.organization.id
+
+    async def caller(self, secret: str | None) -> Caller:
+        """Whoever holds this secret, at this moment."""
+        return await self.authenticator.authenticate(secret, "192.0.2.7", "req-1")
+
+    async def limited(self, *permissions: str) -> Caller:
+        """Ada again, by a key that is limited to these permissions."""
+        made = await self.keys.create(self.admin, {"name": "Limited", "permissions": list(permissions)})
+        return await self.caller(made.resource.secret)
+
+    async def invite(self, email: str, **body: object) -> tuple[InvitedMember, Caller]:
+        """A new member of Acme, and them calling by their first key."""
+        made = (await self.members.create(self.admin, {"email": email, "first_key": True, **body})).resource
+        assert made.key is not None
+        return made, await self.caller(made.key.secret)
+
+    async def employ(self, name: str, *permissions: str) -> tuple[ServiceAccount, Caller]:
+        """A new service account of Acme, and it calling by a key that inherits."""
+        body = {"name": name, "permissions": list(permissions)}
+        made = (await self.service_accounts.create(self.admin, body)).resource
+        key = await self.keys.create(self.admin, {"name": f"Key of {name}", "owner": made.id})
+        return made, await self.caller(key.resource.secret)
+
+    async def another(self, name: str = "Other", admin: str = "eve@example.com") -> Caller:
+        """The admin of another organization."""
+        made = await self.organizations.initialise(name, admin)
+        return await self.caller(made.key.secret)
 
     async def execute(self, statement: Executable) -> None:
         async with write_transaction(self.engine) as connection:
@@ -88,5 +127,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     engine, clock = create_engine(f"sqlite:///{path}"), Clock()
     organizations = OrganizationService(engine, clock=clock)
     initialised = await organizations.initialise("Acme", "ada@example.com")
-    yield World(path, engine, clock, KeyService(engine, clock=clock), organizations, initialised)
+    authenticator = Authenticator(engine, clock=clock)
+    yield World(
+        path=path,
+        engine=engine,
+        clock=clock,
+        keys=KeyService(engine, clock=clock),
+        organizations=organizations,
+        members=MemberService(engine, clock=clock),
+        service_accounts=ServiceAccountService(engine, clock=clock),
+        events=EventService(engine),
+        authenticator=authenticator,
+        initialised=initialised,
+        admin=await authenticator.authenticate(initialised.key.secret, "192.0.2.7", "req-1"),
+    )
     await engine.dispose()

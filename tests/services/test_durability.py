@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 # Creates up to 1,000 keys, eight at a time, and prints each secret once its creation has been acknowledged.
 CREATOR = """
 import asyncio, sys
-from gateway.services.key_request import CreateKey
+from gateway.services.authentication import Authenticator
 from gateway.services.keys import KeyService
 from gateway.services.organizations import OrganizationService
 from gateway.store.engine import create_engine
 
-async def create(keys, organization_id, numbers):
+async def create(keys, caller, numbers):
     for number in numbers:
-        issued = await keys.create(organization_id, CreateKey(f"key {number}"))
+        issued = (await keys.create(caller, {"name": f"key {number}"})).resource
         print(issued.id, issued.secret, flush=True)
 
 async def main():
     engine = create_engine(sys.argv[1])
-    organization = await OrganizationService(engine).initialise(sys.argv[2], "ada@example.com")
+    made = await OrganizationService(engine).initialise(sys.argv[2], "ada@example.com")
+    caller = await Authenticator(engine).authenticate(made.key.secret)
     numbers = iter(range(1000))
     keys = KeyService(engine)
-    await asyncio.gather(*(create(keys, organization.organization.id, numbers) for _ in range(8)))
+    await asyncio.gather(*(create(keys, caller, numbers) for _ in range(8)))
 
 asyncio.run(main())
 """

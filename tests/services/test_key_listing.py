@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 
 from gateway.errors import Invalid, NotFound
-from gateway.services.key_listing import EVERYTHING, KeyFilter, StatusFilter
-from gateway.services.key_request import CreateKey
+from gateway.services import key_listing
+from gateway.services.key_filters import EVERYTHING, KeyFilter, Sort, StatusFilter
+from gateway.store.schema import key_uses
 
 if TYPE_CHECKING:
-    from gateway.services.shapes import Key
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from gateway.services.actor import Caller
+    from gateway.services.shapes import IssuedKey, Key
     from tests.services.conftest import World
 
 
-async def every(world: World, wanted: KeyFilter, limit: int) -> list[Key]:
+async def every(world: World, wanted: KeyFilter, limit: int, caller: Caller | None = None) -> list[Key]:
     """Follow the cursors to the end."""
     found: list[Key] = []
     cursor = None
     while True:
-        page = await world.keys.list(world.org, wanted, cursor=cursor, limit=limit)
+        page = await world.keys.list(caller or world.admin, wanted, cursor, limit)
         assert len(page.items) <= limit
         found += page.items
         cursor = page.next_cursor
         if cursor is None:
             return found
+
+
+async def create(world: World, name: str, **body: object) -> IssuedKey:
+    return (await world.keys.create(world.admin, {"name": name, **body})).resource
 
 
 async def fill(world: World) -> list[Key]:
@@ -38,40 +49,84 @@ async def fill(world: World) -> list[Key]:
     for number in range(36):
         if number % 5 == 0:
             world.clock.advance(hours=7)
-        request = CreateKey(
+        key = await create(
+            world,
             choose.choice(["Alpha", "alpha two", "Beta", "ÄPFEL"]) + " " + str(number % 4),
             expires=choose.choice(["1d", "7d", "30d", "never", "1y"]),
             owner=choose.choice([None, *accounts]),
         )
-        key = await world.keys.create(world.org, request)
         for change, chance in ((world.keys.disable, 0.3), (world.keys.revoke, 0.2)):
             if choose.random() < chance:
-                await change(world.org, key.id)
+                await change(world.admin, key.id)
+        if choose.random() < 0.5:
+            at = world.clock.now + timedelta(hours=choose.randrange(60))
+            use = {"used": True, "idle_since": at, "address": "192.0.2.7"}
+            await world.execute(update(key_uses).where(key_uses.c.key_id == key.id).values(use))
         made.append(key.id)
     world.clock.advance(days=4)
-    return [await world.keys.show(world.org, key_id) for key_id in [world.initialised.key.id, *made]]
+    return [await world.keys.show(world.admin, key_id) for key_id in [world.initialised.key.id, *made]]
 
 
-async def test_each_filter_finds_exactly_the_keys_that_fit_each_once_whatever_the_page_size(world: World) -> None:
+def idle_since(key: Key) -> datetime:
+    return key.created_at if key.last_used is None else key.last_used.at
+
+
+def fits(wanted: KeyFilter, key: Key, now: datetime) -> bool:
+    """What a filter means, said without SQL."""
+    status = wanted.status
+    return (
+        (status is None or key.status == status or (status == "expires_soon" and key.expires_soon))
+        and (wanted.owner is None or key.owner.name == wanted.owner)
+        and (wanted.search is None or key.name.casefold().startswith(wanted.search))
+        and (wanted.unused_days is None or idle_since(key) <= now - timedelta(days=wanted.unused_days))
+    )
+
+
+ORDERS: dict[Sort, Callable[[Key], tuple[object, ...]]] = {
+    # As tuples that grow; what has nothing to be sorted by is last, newest first.
+    "created": lambda key: (_down(key.id),),
+    "name": lambda key: (key.name.casefold(), key.id),
+    "expires": lambda key: (
+        (0, key.expires_at, key.id) if key.expires_at and key.status != "revoked" else (1, _down(key.id))
+    ),
+    "last_used": lambda key: (key.last_used is None, -idle_since(key).timestamp(), _down(key.id)),
+}
+
+
+def _down(identifier: str) -> tuple[int, ...]:
+    return tuple(-ord(character) for character in identifier)
+
+
+@pytest.mark.parametrize("few", [0, 5, 5000])
+async def test_each_filter_finds_exactly_the_keys_that_fit_in_order_whatever_the_page_size(
+    world: World, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """By both ways to a page: few=0 always walks, few=5000 sorts whatever there is here."""
+    monkeypatch.setattr(key_listing, "FEW", few)
     expected = await fill(world)
-    for status in (None, *get_args(StatusFilter)):
-        for owner in (None, "ci", "ada@example.com"):
-            for search in (None, "alpha", "äpfel", "nothing"):
-                fitting = {
-                    key.id
-                    for key in expected
-                    if (status is None or key.status == status or (status == "expires_soon" and key.expires_soon))
-                    and (owner is None or key.owner.name == owner)
-                    and (search is None or key.name.casefold().startswith(search))
-                }
-                for limit in (3, 1000):
-                    found = await every(world, KeyFilter(status, owner, search), limit)
-                    assert {key.id for key in found} == fitting
-                    assert len(found) == len(fitting)
+    choices = itertools.product(
+        (None, *get_args(StatusFilter)),
+        (None, "ci", "ada@example.com"),
+        (None, "alpha", "äpfel"),
+        (None, 2),
+        (None, *get_args(Sort)),
+    )
+    for status, owner, search, unused_days, sort in choices:
+        if sum(each is not None for each in (status, owner, search, unused_days, sort)) > 3:
+            continue  # three at once meet every branch there is
+        wanted = KeyFilter(status, owner, search, unused_days, sort)
+        fitting = [key for key in expected if fits(wanted, key, world.clock.now)]
+        found = await every(world, wanted, 1000)
+        assert len(found) == len(fitting)
+        assert {key.id for key in found} == {key.id for key in fitting}, wanted
+        if sort is not None:
+            assert [key.id for key in found] == [key.id for key in sorted(fitting, key=ORDERS[sort])], wanted
+        if len(found) > 3 and (search is None or sort is None):
+            assert await every(world, wanted, 3) == found, wanted
     assert {key.status for key in expected} == {"active", "revoked", "expired", "disabled"}
 
 
-async def test_the_order_is_the_documented_one(world: World) -> None:
+async def test_without_a_sort_the_order_goes_with_the_filter(world: World) -> None:
     expected = await fill(world)
     newest_first = [key.id for key in reversed(expected)]
     assert [key.id for key in await every(world, EVERYTHING, 4)] == newest_first
@@ -81,78 +136,177 @@ async def test_the_order_is_the_documented_one(world: World) -> None:
     assert soon == sorted(soon, key=lambda at: at or world.clock.now)
     names = [key.name.casefold() for key in await every(world, KeyFilter(search="a"), 4)]
     assert names == sorted(names)
+    idle = [idle_since(key) for key in await every(world, KeyFilter(unused_days=1), 4)]
+    assert idle == sorted(idle)
 
 
-async def test_a_key_is_found_by_its_tail_as_people_copy_it(world: World) -> None:
-    issued = await world.keys.create(world.org, CreateKey("CI"))
-    for search in (issued.tail, f" …{issued.tail} ", f"sk_…{issued.tail}"):
-        assert [key.id for key in await every(world, KeyFilter(search=search), 1)] == [issued.id]
+async def test_a_key_never_used_is_unused_from_its_creation_on(world: World) -> None:
+    world.clock.advance(days=90)
+    young = await create(world, "CI")
+    assert [key.id for key in await every(world, KeyFilter(unused_days=90), 5)] == [world.initialised.key.id]
+    world.clock.advance(days=90)
+    assert young.id in [key.id for key in await every(world, KeyFilter(unused_days=90), 5)]
+
+
+async def test_a_key_is_found_by_its_tails_as_people_copy_them(world: World) -> None:
+    issued = await create(world, "CI")
+    rotated = (await world.keys.rotate(world.admin, issued.id)).resource
+    for tail in (issued.tail, rotated.tail):
+        for search in (tail, f" …{tail} ", f"sk_…{tail}"):
+            assert [key.id for key in await every(world, KeyFilter(search=search), 1)] == [issued.id]
     assert await every(world, KeyFilter("revoked", search=issued.tail), 1) == []
+    assert await every(world, KeyFilter(search=issued.tail, unused_days=1), 1) == []
 
 
-async def test_a_match_by_tail_comes_first_and_only_once(world: World) -> None:
-    issued = await world.keys.create(world.org, CreateKey("CI"))
+@pytest.mark.parametrize("sort", [None, *get_args(Sort)])
+async def test_matches_by_tail_come_first_and_each_once(world: World, sort: Sort | None) -> None:
+    issued = await create(world, "CI")
     assert issued.tail is not None
-    named = [(await world.keys.create(world.org, CreateKey(issued.tail + end))).id for end in ("", " b", " c")]
-    itself = await world.keys.create(world.org, CreateKey("zzz"))
-    for limit in (1, 2, 3, 50):
-        assert [key.id for key in await every(world, KeyFilter(search=issued.tail), limit)] == [issued.id, *named]
-    assert itself.id not in named
+    foreign = {"name": "Old", "entropy_bits": 128, "tail": issued.tail}
+    twins = [
+        (await world.keys.import_key(world.admin, {**foreign, "sha256": str(n) * 64})).resource.id for n in range(3)
+    ]
+    named = [(await create(world, issued.tail + end)).id for end in ("", " b", " c")]
+    await create(world, "zzz")
+    whole = [key.id for key in await every(world, KeyFilter(search=issued.tail, sort=sort), 50)]
+    assert whole[:4] == [*reversed(twins), issued.id]
+    assert sorted(whole[4:]) == sorted(named)
+    for limit in (1, 2, 3, 4, 5):
+        assert [key.id for key in await every(world, KeyFilter(search=issued.tail, sort=sort), limit)] == whole
 
 
 async def test_keys_made_meanwhile_neither_repeat_nor_hide_others(world: World) -> None:
-    before = [(await world.keys.create(world.org, CreateKey(f"k{number}"))).id for number in range(4)]
-    page = await world.keys.list(world.org, limit=2)
-    await world.keys.create(world.org, CreateKey("meanwhile"))
-    rest = await world.keys.list(world.org, cursor=page.next_cursor, limit=50)
+    before = [(await create(world, f"k{number}")).id for number in range(4)]
+    page = await world.keys.list(world.admin, limit=2)
+    await create(world, "meanwhile")
+    rest = await world.keys.list(world.admin, cursor=page.next_cursor, limit=50)
     assert [key.id for key in (*page.items, *rest.items)] == [*reversed(before), world.initialised.key.id]
 
 
 async def test_another_organizations_keys_are_in_no_list(world: World) -> None:
-    other = await world.organizations.initialise("Other", "eve@example.com")
-    for wanted in (EVERYTHING, KeyFilter("active"), KeyFilter(search="admin"), KeyFilter(search=other.key.tail)):
-        assert other.key.id not in [key.id for key in await every(world, wanted, 50)]
+    eve = await world.another()
+    other = await world.keys.show(eve, eve.authority.key_id)
+    for status, sort in itertools.product((None, *get_args(StatusFilter)), (None, *get_args(Sort))):
+        for search in (None, "admin", other.tail):
+            found = await every(world, KeyFilter(status, search=search, sort=sort), 50)
+            assert other.id not in [key.id for key in found]
+    world.clock.advance(days=9)
+    assert [key.id for key in await every(world, KeyFilter(unused_days=3), 9)] == [world.initialised.key.id]
     with pytest.raises(NotFound, match="no owner"):
-        await world.keys.list(world.org, KeyFilter(owner="eve@example.com"))
+        await world.keys.list(world.admin, KeyFilter(owner="eve@example.com"))
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "é", "bm8", "WyJpZCIsMSwyXQ", "WyJpZCJd", "W10", "eyJhIjoxfQ", "=", "MQ"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "", "x", "é", "bm8", "WyJpZCIsMSwyXQ", "WyJpZCJd", "W10", "eyJhIjoxfQ", "=", "MQ",
+        "WyJleHBpcmVkIiwiMDAwMS0wMS0wMVQwMDowMDowMCsyMzo1OSIsImtleV94Il0",  # a moment before the calendar begins
+    ],
+)  # fmt: skip
 async def test_a_made_up_cursor_is_the_callers_fault(world: World, cursor: str) -> None:
-    for wanted in (EVERYTHING, KeyFilter("expired"), KeyFilter(search="a")):
+    for wanted in (EVERYTHING, KeyFilter("expired"), KeyFilter(search="a"), KeyFilter(sort="last_used")):
         with pytest.raises(Invalid, match="cursor"):
-            await world.keys.list(world.org, wanted, cursor=cursor)
+            await world.keys.list(world.admin, wanted, cursor)
 
 
-async def test_a_cursor_of_another_order_limits_out_of_bounds_and_unknown_statuses_are_refused(world: World) -> None:
-    await world.keys.create(world.org, CreateKey("CI"))
-    cursor = (await world.keys.list(world.org, limit=1)).next_cursor
+async def test_a_cursor_of_another_order_is_refused(world: World) -> None:
+    await create(world, "CI")
+    cursor = (await world.keys.list(world.admin, limit=1)).next_cursor
     assert cursor is not None
-    with pytest.raises(Invalid, match="cursor"):
-        await world.keys.list(world.org, KeyFilter("expired"), cursor=cursor)
-    for limit in (0, 1001, -1):
+    for wanted in (KeyFilter("expired"), KeyFilter(sort="name"), KeyFilter(unused_days=1)):
+        with pytest.raises(Invalid, match="cursor"):
+            await world.keys.list(world.admin, wanted, cursor)
+
+
+async def test_all_that_is_wrong_with_a_call_is_named_at_once(world: World) -> None:
+    wanted = KeyFilter("gone", "a\0b", "x" * 129, 0, "size")  # type: ignore[arg-type]
+    with pytest.raises(Invalid) as caught:
+        await world.keys.list(world.admin, wanted, "?", 1001)
+    named = [fault.field for fault in caught.value.fields]
+    assert named == ["limit", "status", "sort", "unused_days", "search", "owner", "cursor"]
+    for limit in (0, -1):
         with pytest.raises(Invalid, match="1 to 1000"):
-            await world.keys.list(world.org, limit=limit)
-    with pytest.raises(Invalid, match="must be one of active, revoked"):
-        await world.keys.list(world.org, KeyFilter("gone"))  # type: ignore[arg-type]
+            await world.keys.list(world.admin, limit=limit)
+    for search in ("", " ", "\ud800", "\x00"):
+        with pytest.raises(Invalid, match="search"):
+            await world.keys.list(world.admin, KeyFilter(search=search))
 
 
-async def test_no_page_scans_or_sorts_all_keys(world: World) -> None:
-    """What makes a page cost the same at 1,000,000 keys: statements search an index, in the index's order."""
-    issued = await world.keys.create(world.org, CreateKey("CI"))
-    statements: set[str] = set()
+async def plans(world: World, filters: Sequence[KeyFilter]) -> dict[str, list[str]]:
+    """How SQLite would run each statement that lists need, by statement."""
+    statements: dict[str, object] = {}
 
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.add(statement)
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        statements[statement] = parameters
 
     event.listen(world.engine.sync_engine, "before_cursor_execute", note)
-    for wanted in [EVERYTHING, *map(KeyFilter, get_args(StatusFilter))]:
+    for wanted in filters:
         await every(world, wanted, 1)
-    await every(world, KeyFilter(search="c"), 1)
-    await every(world, KeyFilter(search=issued.tail), 1)
-    await every(world, KeyFilter(owner="ada@example.com"), 1)
     event.remove(world.engine.sync_engine, "before_cursor_execute", note)
-    for statement in (each for each in statements if "FROM key" in each):
-        plan = await world.rows(text("EXPLAIN QUERY PLAN " + statement.replace("?", "'1'").replace(":", "\\:")))
-        for step in plan:
-            assert "SCAN" not in step[3], statement
-            assert "ORDER BY" not in step[3], statement
+    found = {}
+    for statement in statements:
+        if "FROM key" in statement and "INSERT" not in statement:
+            marked = "EXPLAIN QUERY PLAN " + statement.replace("?", "'1'").replace(":", "\\:")
+            found[statement] = [step[3] for step in await world.rows(text(marked))]
+    return found
+
+
+async def test_no_page_scans_or_sorts_all_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes a page cost the same at 1,000,000 keys: statements search an index, in the index's order."""
+    monkeypatch.setattr(key_listing, "FEW", 0)  # so that nothing is small enough to be sorted
+    issued = await create(world, "CI")
+    await create(world, "CD", expires="never")
+    used = update(key_uses).where(key_uses.c.key_id == issued.id).values(used=True, address="::1")
+    await world.execute(used)
+    world.clock.advance(days=9)
+    filters = [EVERYTHING, *(KeyFilter(status) for status in get_args(StatusFilter))]
+    filters += [KeyFilter(sort=sort) for sort in get_args(Sort)]
+    filters += [KeyFilter("active", sort=sort) for sort in get_args(Sort)]
+    filters += [KeyFilter(search=search) for search in ("c", issued.tail)]
+    filters += [KeyFilter(owner="ada@example.com"), KeyFilter(unused_days=1), KeyFilter("active", unused_days=1)]
+    for statement, steps in (await plans(world, filters)).items():
+        for step in steps:
+            assert "SCAN" not in step.replace("SCAN anon", ""), (statement, steps)  # anon: what was counted
+            assert "ORDER BY" not in step, (statement, steps)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (EVERYTHING, "ix_keys_organization"),
+        (KeyFilter("active"), "ix_keys_standing"),
+        (KeyFilter("disabled"), "ix_keys_standing"),
+        (KeyFilter("revoked"), "ix_keys_standing"),
+        (KeyFilter("expired"), "ix_keys_ends"),
+        (KeyFilter("expires_soon"), "ix_keys_ends"),
+        (KeyFilter(owner="ada@example.com"), "ix_keys_owner"),
+        (KeyFilter(search="c"), "ix_keys_name"),
+        (KeyFilter(unused_days=1), "ix_key_uses_idle"),
+        (KeyFilter(sort="name"), "ix_keys_name"),
+        (KeyFilter(sort="expires"), "ix_keys_ends"),
+        (KeyFilter(sort="last_used"), "ix_key_uses_used"),
+    ],
+)
+async def test_each_filter_and_order_is_read_by_its_own_index(world: World, wanted: KeyFilter, index: str) -> None:
+    """Another one would do on a small store, and walk past all other keys on a big one."""
+    await create(world, "CI")
+    await create(world, "CD", expires="never")
+    read = [steps for statement, steps in (await plans(world, [wanted])).items() if "position" in statement]
+    assert read
+    assert all(f" {index} " in steps[0] for steps in read), read
+
+
+async def test_what_is_sorted_is_read_by_the_index_of_a_filter_that_leaves_few(world: World) -> None:
+    await create(world, "CI")
+    filters = [
+        KeyFilter(owner="ada@example.com", sort="name"),
+        KeyFilter(search="c", sort="last_used"),
+        KeyFilter("revoked", unused_days=1),
+        KeyFilter("expired", sort="name"),
+        KeyFilter(unused_days=1, sort="expires"),
+    ]
+    for statement, steps in (await plans(world, filters)).items():
+        if "few" not in statement:
+            continue
+        assert any("SCAN few" in step for step in steps), (statement, steps)
+        assert not any("SCAN key" in step for step in steps), (statement, steps)

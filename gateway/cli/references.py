@@ -1,0 +1,41 @@
+"""What names a key, an organization or an owner on the command line, checked before the store is asked.
+
+Invariant: a key's secret that is given in the place of an id or a name is never repeated: messages end up in the logs
+of whatever runs the command. Turned down: leaving it to the services, whose "there is no …" has to name what was asked
+for, and which have other callers.
+"""
+
+import re
+from typing import Final
+
+import typer
+
+from gateway.errors import FieldError, Invalid
+from gateway.keys.identifiers import is_id
+from gateway.keys.secret import BODY_CHARACTERS
+
+_SECRET: Final = re.compile(rf"[A-Za-z][A-Za-z0-9_]*_[0-9A-Za-z]{{{BODY_CHARACTERS}}}")
+_HOW_TO_FIND: Final = "gateway keys list shows ids; its --search takes the last six characters of a secret"
+
+
+def has_form_of_secret(text: str) -> bool:
+    """Tell whether this looks like a secret: with any prefix, as that is a setting, and with any checksum, as typed."""
+    return _SECRET.fullmatch(text) is not None
+
+
+def key_id_alone(text: str) -> str:
+    """Accept the id of a key, as a Typer callback. What is none may be a secret of any form, and is not repeated."""
+    if is_id("key", text):
+        return text
+    if has_form_of_secret(text):
+        rule = f"that is a key's secret, not its id; {_HOW_TO_FIND}"
+    else:
+        rule = f"must be key_ and 26 characters, as gateway keys create prints it; {_HOW_TO_FIND}"
+    raise Invalid([FieldError("ID", rule)])
+
+
+def no_secret(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """Accept any other name, as a Typer callback: there is no telling what people call things."""
+    if text is not None and has_form_of_secret(text):
+        raise Invalid([FieldError(parameter.opts[0], "that is a key's secret, not an id or a name")])
+    return text

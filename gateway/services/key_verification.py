@@ -1,0 +1,69 @@
+"""Is this secret valid, and for what: the proxy's question, for services that cannot sit behind it.
+
+Invariant: the answer is the one that the proxy would give at this moment, in the same codes; a key of another
+organization looks like no key at all. Whoever asks holds the whole secret, so they are told why it is refused. Nothing
+is noted: asking is no use of the key, and the secret is held no longer than the question takes.
+"""
+
+from datetime import datetime
+from typing import Final, Literal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.keys import secret as secrets
+from gateway.keys.permissions import allows, common
+from gateway.keys.record import Status
+from gateway.keys.secret import Form
+from gateway.services.key_request import VerifyKey
+from gateway.services.key_rows import KeyRow, key_from_row, select_keys, status_of
+from gateway.services.shapes import Verification
+from gateway.store.schema import key_secrets, keys
+
+Code = Literal["invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"]
+
+UNKNOWN: Final = Verification(valid=False, code="invalid_api_key", key=None, permissions=())
+_INACTIVE: Final[dict[Status, Code]] = {
+    Status.REVOKED: "revoked_api_key",
+    Status.EXPIRED: "expired_api_key",
+    Status.DISABLED: "disabled_api_key",
+}
+
+
+async def verify(
+    connection: AsyncConnection, organization_id: str, request: VerifyKey, *, prefix: str, now: datetime
+) -> Verification:
+    """Judge the presented secret."""
+    presented = request.key.strip().encode(errors="surrogatepass")
+    too_long = len(presented) > secrets.MAX_SECRET_BYTES
+    if too_long or secrets.form(presented, prefix.encode()) is Form.BROKEN:
+        return UNKNOWN
+    digest = secrets.digest(presented)
+    found = select(key_secrets.c.key_id, key_secrets.c.valid_until).where(key_secrets.c.digest == digest)
+    secret = (await connection.execute(found)).one_or_none()
+    if secret is None:
+        return UNKNOWN
+    query = select_keys().where(keys.c.id == secret.key_id, keys.c.organization_id == organization_id)
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return UNKNOWN
+    ended = secret.valid_until is not None and secret.valid_until <= now
+    return _judged(row, request, ended=ended, now=now)
+
+
+def _judged(row: KeyRow, request: VerifyKey, *, ended: bool, now: datetime) -> Verification:
+    key, status = key_from_row(row, now), status_of(row, now)
+    code = _INACTIVE.get(status)
+    if ended and status is Status.ACTIVE:
+        code = "expired_api_key"
+    if code is not None:
+        return Verification(valid=False, code=code, key=key, permissions=())
+    held = row.owner_permissions if row.permissions is None else common(row.permissions, row.owner_permissions)
+    if not all(_allowed(row, each) for each in request.permissions):
+        return Verification(valid=False, code="insufficient_permissions", key=key, permissions=held)
+    return Verification(valid=True, code=None, key=key, permissions=held)
+
+
+def _allowed(row: KeyRow, wanted: str) -> bool:
+    own = row.permissions is None or allows(row.permissions, wanted)
+    return own and allows(row.owner_permissions, wanted)

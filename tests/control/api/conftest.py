@@ -1,0 +1,204 @@
+"""The admin API on a free port and a real store, called over HTTP by people with different powers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from gateway.control.api.operation import Services
+from gateway.control.api.propagation import PropagationShape, SilentWorker
+from gateway.control.api.routes import routes
+from gateway.control.listener import serve
+from gateway.services.authentication import Authenticator
+from gateway.services.events import EventService
+from gateway.services.keys import KeyService
+from gateway.services.members import MemberService
+from gateway.services.organizations import OrganizationService
+from gateway.services.service_accounts import ServiceAccountService
+from gateway.store.engine import create_engine
+from gateway.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+Json = dict[str, Any]  # a JSON object, which has no narrower type
+
+ROUTE_PERMISSIONS = ("orders:read",)
+
+
+class Clock:
+    """The time that services are told."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **parts: float) -> None:
+        self.now += timedelta(**parts)
+
+
+class CountingPropagation:
+    """Answers at once, and remembers what it was asked to wait for."""
+
+    def __init__(self) -> None:
+        self.waited: list[int | None] = []
+        self.silent: tuple[SilentWorker, ...] = ()
+
+    async def wait(self, seq: int | None) -> PropagationShape:
+        self.waited.append(seq)
+        return PropagationShape(seq=seq, applied=2 - len(self.silent), of=2, milliseconds=1, silent=self.silent)
+
+
+@dataclass
+class Answer:
+    """One answer, with its body read."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Json:
+        parsed: Json = json.loads(self.content)
+        return parsed
+
+    @property
+    def code(self) -> str:
+        return str(self.json["code"])
+
+
+@dataclass
+class Api:
+    """A running admin API. `keys` are the secrets of those who call it."""
+
+    url: str
+    store: Path
+    session: aiohttp.ClientSession
+    clock: Clock
+    propagation: CountingPropagation
+    keys: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def of(self, name: str, *then: str) -> str:
+        """The path of a thing of `ids`, and what is below it."""
+        thing = self.ids[name]
+        collections = {"key": "keys", "mem": "members", "sva": "service-accounts", "org": "organizations"}
+        return "/".join(["/v1", collections[thing[:3]], thing, *then])
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        by: str | None = "admin",
+        headers: Iterable[tuple[str, str]] = (),
+        data: bytes | None = None,
+    ) -> Answer:
+        """Call as somebody of `keys`, or with no key at all. `data` is a body as it is."""
+        fields = list(headers)
+        if by is not None:
+            fields.append(("X-API-KEY", self.keys[by]))
+        if body is not None:
+            data = json.dumps(body).encode()
+            fields.append(("Content-Type", "application/json"))
+        async with self.session.request(
+            method, self.url + path, data=data and BytesIO(data), headers=fields, skip_auto_headers=["Content-Type"]
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def done(self, method: str, path: str, body: object = None, *, by: str = "admin") -> Json:
+        """Call, and return the body of an answer that has to be a success."""
+        answer = await self.call(method, path, body, by=by)
+        assert answer.status in {200, 201}, answer
+        return answer.json
+
+
+def build_services(engine: AsyncEngine, clock: Clock) -> Services:
+    return Services(
+        authenticator=Authenticator(engine, clock=clock),
+        keys=KeyService(engine, clock=clock),
+        members=MemberService(engine, clock=clock),
+        service_accounts=ServiceAccountService(engine, clock=clock),
+        organizations=OrganizationService(engine, clock=clock),
+        events=EventService(engine),
+        route_permissions=ROUTE_PERMISSIONS,
+    )
+
+
+async def populate(api: Api, services: Services) -> None:
+    """Make the people: two admins of organizations, a member, a service account, and a limited key of the admin."""
+    acme = await services.organizations.initialise("Acme", "ada@example.com")
+    other = await services.organizations.initialise("Other", "eve@example.com")
+    api.keys = {"admin": acme.key.secret or "", "stranger": other.key.secret or ""}
+    mia = await api.done("POST", "/v1/members", {"email": "mia@example.com", "first_key": True})
+    bot = await api.done("POST", "/v1/service-accounts", {"name": "Robot", "permissions": ["orders:*", "gateway:read"]})
+    robot = await api.done("POST", "/v1/keys", {"name": "Robot's", "owner": bot["id"], "permissions": ["orders:read"]})
+    limited = await api.done("POST", "/v1/keys", {"name": "Limited", "permissions": ["gateway:read", "orders:read"]})
+    api.keys |= {"member": mia["key"]["secret"], "robot": robot["secret"], "limited": limited["secret"]}
+    api.ids = {
+        "organization": acme.organization.id,
+        "other organization": other.organization.id,
+        "admin": acme.member.id,
+        "stranger": other.member.id,
+        "admin's key": acme.key.id,
+        "stranger's key": other.key.id,
+        "member": mia["id"],
+        "member's key": mia["key"]["id"],
+        "service account": bot["id"],
+        "robot's key": robot["id"],
+        "limited key": limited["id"],
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(store: Path, clock: Clock) -> AsyncIterator[tuple[Api, Services]]:
+    """Serve on a migrated store, inside the block."""
+    engine, propagation = create_engine(f"sqlite:///{store}"), CountingPropagation()
+    services = build_services(engine, clock)
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        url, fd = f"http://127.0.0.1:{opened.getsockname()[1]}", opened.detach()
+    async with serve(fd, routes(services, propagation)), aiohttp.ClientSession() as session:
+        yield Api(url, store, session, clock, propagation), services
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def populated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], dict[str, str]]:
+    """A store with people in it, made once: its file, their keys and their ids."""
+    store = tmp_path_factory.mktemp("populated") / "gateway.db"
+    migrate(f"sqlite:///{store}")
+
+    async def make() -> Api:
+        async with running(store, Clock()) as (api, services):
+            await populate(api, services)
+            return api
+
+    api = asyncio.run(make())
+    return store, api.keys, api.ids
+
+
+@pytest.fixture
+async def api(populated: tuple[Path, dict[str, str], dict[str, str]], tmp_path: Path) -> AsyncIterator[Api]:
+    """An API of its own for each test, on a copy of that store."""
+    store, keys, ids = populated
+    copy = tmp_path / "gateway.db"
+    shutil.copy(store, copy)  # the last connection has folded its log into the one file
+    async with running(copy, Clock()) as (api, _):
+        api.keys, api.ids = dict(keys), dict(ids)
+        yield api

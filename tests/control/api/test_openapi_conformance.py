@@ -1,0 +1,147 @@
+"""Whatever is sent, by whomever: no answer is a failure, and every answer is one that the document tells of.
+
+schemathesis makes the calls from the document itself, well-formed ones and others; statuses, codes, media types, header
+fields and bodies of the answers are held against it. `make test` tries 100 calls of each operation, `make fuzz-api`
+ten times as many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi import checks
+
+from gateway.control.api import openapi
+from gateway.control.api.operations import OPERATIONS
+from tests.control.api.conftest import Api, Clock, running
+from tests.proxy.profiles import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from schemathesis import Case
+
+    from gateway.control.api.operation import Operation
+
+EXAMPLES: Final = 100
+CALLERS: Final = ("admin", "admin", "admin", "member", "limited", "robot", "stranger", None)
+TARGETS: Final = ("generated", "kept", "fresh", "fresh", "used", "stranger's")
+CONFIG: Final = schemathesis.Config()
+CONFIG.projects.default.generation.with_security_parameters = False
+SCHEMA: Final = schemathesis.openapi.from_dict(openapi.document(), config=CONFIG)
+MODES: Final = (GenerationMode.POSITIVE, GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+CHECKS: Final = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+]
+# Which of `Api.ids` are addressed, as long as nobody who calls here could lose their key by it.
+KEPT: Final = {"keys": "limited key", "members": "member", "service-accounts": "service account"}
+STRANGERS: Final = {"keys": "stranger's key", "members": "stranger", "organizations": "other organization"}
+
+
+class Site:
+    """An API in a thread of its own, on a copy of the store with people in it, called from here."""
+
+    def __init__(self, store: Path) -> None:
+        self.session = requests.Session()
+        self.api: Api
+        self._store = store
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
+        self._made: dict[str, list[str]] = {}
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+        self._loop.close()
+        self.session.close()
+
+    async def _serve(self) -> None:
+        async with running(self._store, Clock()) as (self.api, _):
+            self._ready.set()
+            await self._ended.wait()
+
+    def fresh(self, collection: str) -> str:
+        """A new thing, which a call may end."""
+        made = self._made.setdefault(collection, [])
+        name = f"fresh-{len(made)}"
+        body = {
+            "keys": {"name": name, "owner": self.api.ids["service account"], "permissions": ["orders:read"]},
+            "members": {"email": f"{name}@example.com", "first_key": True},
+            "service-accounts": {"name": name},
+            "organizations": {"name": name, "admin": "x@example.com"},
+        }[collection]
+        headers = {"X-API-KEY": self.api.keys["admin"]}
+        answer = self.session.post(f"{self.api.url}/v1/{collection}", json=body, headers=headers, timeout=60)
+        assert answer.status_code == 201, answer.text
+        made.append(answer.json()["id"])
+        return made[-1]
+
+    def target(self, operation: Operation, wanted: str, caller: str | None) -> str | None:
+        """An id for the path, or None for the one that was generated."""
+        collection = operation.path.split("/")[1]
+        if wanted in {"fresh", "used"}:
+            made = self._made.get(collection)
+            return made[-1] if wanted == "used" and made else self.fresh(collection)
+        names = {"kept": KEPT, "stranger's": STRANGERS}.get(wanted, {})
+        foreign = wanted == "stranger's" and caller != "stranger" and collection != "organizations"
+        if collection not in names or not (operation.method == "GET" or foreign):
+            return None
+        return self.api.ids[names[collection]]
+
+
+@pytest.fixture(scope="session")
+def site(
+    populated: tuple[Path, dict[str, str], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    store, keys, ids = populated
+    copy = tmp_path_factory.mktemp("conformance") / "gateway.db"
+    shutil.copy(store, copy)
+    started = Site(copy)
+    started.start()
+    started.api.keys, started.api.ids = keys, ids
+    yield started
+    started.end()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_no_answer_is_a_failure_and_every_one_is_documented(operation: Operation, site: Site) -> None:
+    load_all_checks()
+    described = SCHEMA.find_operation_by_id(operation.name)
+
+    @settings(max_examples=scaled(EXAMPLES), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(
+        case=st.one_of([described.as_strategy(mode) for mode in MODES]),
+        caller=st.sampled_from(CALLERS),
+        target=st.sampled_from(TARGETS),
+    )
+    # Any: what the framework under a schema adds to a case; none is used here.
+    def judge(case: Case[Any], caller: str | None, target: str) -> None:
+        if "{id}" in operation.path and (thing := site.target(operation, target, caller)) is not None:
+            case.path_parameters["id"] = thing
+        headers = {} if caller is None else {"X-API-KEY": site.api.keys[caller]}
+        response = case.call(base_url=site.api.url, session=site.session, headers=headers)
+        case.validate_response(response, checks=CHECKS)
+
+    judge()
