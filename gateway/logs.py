@@ -32,6 +32,9 @@ def configure(settings: LogSettings, process: str) -> None:
     handler.setFormatter(JsonFormatter(process) if settings.format == "json" else TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    if settings.level != "debug":
+        # Told at every first start, and of no use to whoever runs a gateway.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 class TextFormatter(logging.Formatter):

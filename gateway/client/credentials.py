@@ -18,7 +18,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def find_api_key(given: str | None) -> str:
-    """Return the key that is given, else that of the environment. InvalidArgument where there is none, or none that is."""
+    """Return the given key, else that of the environment. InvalidArgument where there is none that can be sent."""
     key = (os.environ.get(API_KEY_VARIABLE, "") if given is None else given).strip()
     if not key:
         raise InvalidArgument(f"no API key: give one, or set {API_KEY_VARIABLE}")

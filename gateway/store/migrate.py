@@ -11,6 +11,7 @@ neither. A lock file was turned down: it would have to be cleaned up after a cra
 
 import contextlib
 import errno
+import logging
 import os
 import sqlite3
 import time
@@ -24,6 +25,7 @@ REVISIONS: Final = ("0001", "0002")  # oldest first; a test compares it with the
 BUSY_TIMEOUT_SECONDS: Final = 30.0  # another process may be migrating a big store
 # Short of this, SQLite may find no room for -wal and -shm, about which it says "disk I/O error" or "unable to open".
 _LEAST_FREE_BYTES: Final = 1 << 20
+_log: Final = logging.getLogger(__name__)
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -115,7 +117,8 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
     event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as transaction:
-            if _revision(connection, path) == REVISIONS[-1]:
+            found = _revision(connection, path)
+            if found == REVISIONS[-1]:
                 return  # another process was faster
             config.attributes["connection"] = transaction
             command.upgrade(config, "head")
@@ -123,6 +126,7 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
                 "INSERT INTO store_identity (id, epoch, created_at) VALUES (1, ?, ?) ON CONFLICT DO NOTHING",
                 (os.urandom(16).hex(), time.time_ns() // 1000),
             )
+        _log.info("prepared the key store", extra={"store": str(path), "schema_was": found, "schema": REVISIONS[-1]})
     except DBAPIError as error:
         raise (error.orig if isinstance(error.orig, sqlite3.Error) else error) from error
 

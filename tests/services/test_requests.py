@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import FieldError, Invalid
@@ -37,6 +37,7 @@ def faults(model: type[requests.Request], body: dict[str, object]) -> list[Field
     return caught.value.fields
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MODELS), st.data())
 def test_whatever_is_sent_is_either_clean_or_named_with_sentences_that_can_be_sent_back(
     model: type[requests.Request], data: st.DataObject

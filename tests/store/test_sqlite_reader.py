@@ -47,6 +47,13 @@ def test_inheriting_and_having_no_permission_are_told_apart(store: StoreFile, re
     assert [record and record.permissions for record in map(reader.read, (inherits, none))] == [None, ()]
 
 
+def test_origins_are_read_as_they_are_and_none_apart_from_no_list(store: StoreFile, reader: SqliteReader) -> None:
+    origins = "https://a.example http://localhost:3000"
+    keys = store.add_key("a"), store.add_key("b", allowed_origins=""), store.add_key("c", allowed_origins=origins)
+    found = [record and record.allowed_origins for record in map(reader.read, keys)]
+    assert found == [None, (), ("https://a.example", "http://localhost:3000")]
+
+
 def test_both_secrets_of_a_rotation_lead_to_the_key(store: StoreFile, reader: SqliteReader) -> None:
     new = store.add_key("CI")
     old = store.add_secret("old", "key_CI", slot=1, valid_until=7_250_000)
