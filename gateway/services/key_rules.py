@@ -51,8 +51,7 @@ async def find_owner(connection: AsyncConnection, authority: Authority, referenc
     if reference is not None and authority.administers:
         owner_id = await resolve_owner(connection, authority.organization_id, reference)
     row = (await connection.execute(select(owners).where(owners.c.id == owner_id))).one()
-    called = {row.id, row.name}
-    if reference is not None and not authority.administers and not called & {reference, reference.lower()}:
+    if reference is not None and not authority.administers and not {row.id, row.name} & {reference, reference.lower()}:
         raise NotFound(f"There is no owner {reference[:64]!r} that you can see.", code="owner_not_found")
     return row
 

@@ -6,7 +6,7 @@ is noted: asking is no use of the key, and the secret is held no longer than the
 """
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,13 +17,11 @@ from gateway.keys.record import Status
 from gateway.keys.secret import Form
 from gateway.services.key_request import VerifyKey
 from gateway.services.key_rows import KeyRow, key_from_row, select_keys, status_of
-from gateway.services.shapes import Verification
+from gateway.services.shapes import Verification, VerificationCode
 from gateway.store.schema import key_secrets, keys
 
-Code = Literal["invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"]
-
 UNKNOWN: Final = Verification(valid=False, code="invalid_api_key", key=None, permissions=())
-_INACTIVE: Final[dict[Status, Code]] = {
+_INACTIVE: Final[dict[Status, VerificationCode]] = {
     Status.REVOKED: "revoked_api_key",
     Status.EXPIRED: "expired_api_key",
     Status.DISABLED: "disabled_api_key",

@@ -1,7 +1,7 @@
 """What requests are made of: a closed model each, fields that say their rules, and all faults at once.
 
 Invariant: whatever `validate` returns is clean and may be stored; what it raises names every bad field with its rule as
-a public sentence, and holds on to nothing that was sent. The rules are in the models alone, so the JSON Schema that
+a public sentence, and does not hold on to the request. The rules are in the models alone, so the JSON Schema that
 clients read and the checks that they meet cannot drift apart.
 
 Turned down: checks by hand in each service (each forgets another rule), and pydantic's own texts (they speak of types

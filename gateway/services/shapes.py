@@ -124,15 +124,17 @@ class KeyPage(Shape):
     """Where the next page begins; null on the last one."""
 
 
+VerificationCode = Literal[
+    "invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"
+]
+
+
 class Verification(Shape):
     """What a presented secret is good for."""
 
     valid: bool
     """Whether a request with it would be let through, as far as the key is concerned."""
-    code: (
-        Literal["invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"]
-        | None
-    )
+    code: VerificationCode | None
     """Why not; null where it is valid."""
     key: Key | None
     """The key; null where the secret is unknown in this organization."""
