@@ -16,7 +16,8 @@ test-compiled: .venv-compiled/compiled.stamp
 
 # The property tests of the wire, with twenty times as many examples as `make test` tries.
 fuzz: .venv/dev.stamp
-	@KEYGATE_FUZZ=20 .venv/bin/pytest -n auto --timeout=0 tests/proxy tests/policies tests/cache tests/changes
+	@KEYGATE_FUZZ=20 .venv/bin/pytest -n auto --timeout=0 tests/proxy tests/policies tests/cache tests/changes \
+		tests/keys tests/services
 
 # The admin API against its own document: 1,000 calls of each operation, where `make test` tries 100.
 fuzz-api: .venv/dev.stamp

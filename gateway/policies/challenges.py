@@ -47,7 +47,8 @@ class Challenges:
             "wrong_organization", "The API key belongs to another organization than the one that the request names."
         )
         self.wrong_origin = self._forbidden(
-            "wrong_origin", "The API key is made for certain web pages, and this request comes from none of them."
+            "origin_not_allowed",
+            "The API key is made for certain web pages, and this request comes from none of them.",
         )
         self._inactive = {
             Status.REVOKED: self._invalid("revoked_api_key", "The API key has been revoked; use another one."),

@@ -154,7 +154,7 @@ def test_it_may_do_what_the_settings_say_and_nothing_else(reports: dict[str, dic
 
 def test_the_key_is_of_no_use_to_another_page_that_may_use_the_route(reports: dict[str, dict[str, Any]]) -> None:
     report = reports["friendly"]
-    assert re.fullmatch(r"Error: wrong_origin, request \w+", report["got"])
+    assert re.fullmatch(r"Error: origin_not_allowed, request \w+", report["got"])
     assert report["posted"] == 403
 
 
@@ -171,5 +171,5 @@ def test_none_of_that_reached_the_api(reports: dict[str, dict[str, Any]], api: R
 def test_a_program_writes_any_origin_it_likes(site: Site, key: str, pages: dict[str, Page]) -> None:
     """What the page says about what does not stop whom is true, too."""
     asking = ("GET /documents/9 HTTP/1.1", f"X-API-KEY: {key}")
-    assert site.ask(*asking).json()["code"] == "wrong_origin"
+    assert site.ask(*asking).json()["code"] == "origin_not_allowed"
     assert site.ask(*asking, f"Origin: {pages['own'].origin}").status == 200

@@ -94,7 +94,7 @@ def test_another_page_is_a_403_and_goes_no_further(origin: bytes, kind: bytes) -
     for auth in ("required", "optional"):
         gate = published({"auth": auth})
         client = gate.ask(get(fields=KEY_FIELD + origin + kind))
-        assert error_of(client.answer) == (403, "wrong_origin")
+        assert error_of(client.answer) == (403, "origin_not_allowed")
         assert client.answer.all("www-authenticate") == [
             'Bearer realm="gateway", error="insufficient_scope"',
             'ApiKey realm="gateway"',
@@ -138,7 +138,7 @@ def test_a_list_that_changes_while_a_request_waits_counts() -> None:
     gate.store.put(SECRET, allowed_origins=(OTHER_PAGE,))
     gate.change()
     gate.connect()
-    assert error_of(client.answer) == (403, "wrong_origin")
+    assert error_of(client.answer) == (403, "origin_not_allowed")
     assert not gate.upstream.received
 
 

@@ -364,7 +364,7 @@ def test_or_that_it_may_not_use_this_key() -> None:
     gate = Gate(routes=[{"cors": {"allow_origins": ["*"]}}])
     gate.store.put(SECRET, allowed_origins=("https://other.test",))
     client = refused(gate)
-    assert error_of(client.answer) == (403, "wrong_origin")
+    assert error_of(client.answer) == (403, "origin_not_allowed")
     assert client.answer.one("access-control-allow-origin") == "*"
 
 

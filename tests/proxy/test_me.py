@@ -190,7 +190,7 @@ def test_pipelined_requests_keep_their_order() -> None:
         (KEY_FIELD, {"expires_at": 1.0}, (401, "expired_api_key")),
         (KEY_FIELD, {"disabled_at": 1.0}, (401, "disabled_api_key")),
         (KEY_FIELD, {"revoked_at": 1.0}, (401, "revoked_api_key")),
-        (KEY_FIELD, {"allowed_origins": ("https://app.test",)}, (403, "wrong_origin")),
+        (KEY_FIELD, {"allowed_origins": ("https://app.test",)}, (403, "origin_not_allowed")),
         (KEY_FIELD + b"customer-id: org_2\r\n", {}, (403, "wrong_organization")),
     ],
 )
