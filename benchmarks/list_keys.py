@@ -53,17 +53,18 @@ class Question:
 
 def mixture(now: int) -> tuple[dict[str, str], dict[str, str]]:
     """Return what varies in the rows of `keys` and `key_uses`, as expressions of the row's number `n`."""
-    spread = "((n * 2654435761) % 1000003)"  # Knuth's multiplicative hash: looks random, is the same each time
+    # Squares modulo a prime look random, independent of each other for different primes, and are the same in every run.
+    spread, ending, idle = (f"(n * n % {prime})" for prime in (999_983, 1_000_003, 1_000_033))
     name = f"printf('%s %d', substr('ci deploy web batch mobile admin report', {spread} % 33 + 1, 6), n)"
     keys = {
         "owner_id": "printf('sva_00%024d', CASE WHEN n % 10 = 0 THEN 0 ELSE n % 10000 END)",
         "revoked_at": f"CASE WHEN {spread} % 10 = 1 THEN {now} - n % 300 * {DAY} END",
         "disabled_at": f"CASE WHEN {spread} % 100 = 2 THEN {now} - n % 300 * {DAY} END",
-        "expires_at": f"CASE WHEN {spread} % 4 = 0 THEN NULL ELSE {now} + ({spread} % 800 - 50) * {DAY} + n END",
+        "expires_at": f"CASE WHEN {ending} % 4 = 0 THEN NULL ELSE {now} + ({ending} % 797 - 50) * {DAY} + n END",
         "name": name,
         "name_search": name,
     }
-    uses = {"used": "n / 10 % 2", "idle_since": f"{now} - {spread} % 400 * {DAY} - n"}
+    uses = {"used": "n / 10 % 2", "idle_since": f"{now} - {idle} % 397 * {DAY} - n"}
     return keys, uses
 
 

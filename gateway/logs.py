@@ -32,6 +32,8 @@ def configure(settings: LogSettings, process: str) -> None:
     handler.setFormatter(JsonFormatter(process) if settings.format == "json" else TextFormatter(process))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    # At debug, the driver would write down the values of every statement: names, descriptions, whatever is stored.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
     if settings.level != "debug":
         # Told at every first start, and of no use to whoever runs a gateway.
         logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -5,22 +5,15 @@ of whatever runs the command. Turned down: leaving it to the services, whose "th
 for, and which have other callers.
 """
 
-import re
 from typing import Final
 
 import typer
 
 from gateway.errors import FieldError, Invalid
 from gateway.keys.identifiers import is_id
-from gateway.keys.secret import BODY_CHARACTERS
+from gateway.keys.quoting import has_form_of_secret
 
-_SECRET: Final = re.compile(rf"[A-Za-z][A-Za-z0-9_]*_[0-9A-Za-z]{{{BODY_CHARACTERS}}}")
 _HOW_TO_FIND: Final = "gateway keys list shows ids; its --search takes the last six characters of a secret"
-
-
-def has_form_of_secret(text: str) -> bool:
-    """Tell whether this looks like a secret: with any prefix, as that is a setting, and with any checksum, as typed."""
-    return _SECRET.fullmatch(text) is not None
 
 
 def key_id_alone(text: str) -> str:

@@ -1,10 +1,10 @@
 """`/healthz` and `/readyz`, for orchestrators and load balancers.
 
 `/healthz` says that this process answers: restart the container when it does not. `/readyz` says whether requests
-can be served: take the node out of the balancer when they cannot. One ready worker is enough for that: what arrives
-at an empty slot waits there for the worker that is being started. A store that cannot be read is not enough, since
-unknown keys would be refused with a 503. Both are answered without a key, so they tell numbers and fixed texts, never
-what an exception said.
+can be served: take the node out of the balancer when they cannot. One ready worker is enough for that: it
+serves what arrives at the slots of the others, too. A store that cannot be read is not enough, since unknown keys would
+be refused with a 503. Both are answered without a key, so they tell numbers and fixed texts, never what an exception
+said.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from gateway.keys.quoting import has_form_of_secret, quoted
+
 RESERVED_RESOURCE: Final = "gateway"
 MAX_PERMISSION_CHARACTERS: Final = 129
 _PART: Final = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}", re.ASCII)
@@ -22,12 +24,14 @@ def validate(text: str) -> None:
     """Raise ValueError, with a public sentence, unless `text` is a well-formed permission."""
     parts = text.split(":")
     if len(parts) != 2:  # noqa: PLR2004 - resource and action
-        message = f"{_quoted(text)} is not of the form resource:action, such as documents:read or documents:*"
+        message = f"{quoted(text)} is not of the form resource:action, such as documents:read or documents:*"
         raise ValueError(message)
     for name, part in zip(("resource", "action"), parts, strict=True):
+        if has_form_of_secret(part):
+            raise ValueError("must not hold a key's secret")
         if not _PART.fullmatch(part):
             message = (
-                f"the {name} of {_quoted(text)} must be * or 1 to 64 letters, digits, '_', '-' or '.', "
+                f"the {name} of {quoted(text)} must be * or 1 to 64 letters, digits, '_', '-' or '.', "
                 "beginning with a letter or digit"
             )
             raise ValueError(message)
@@ -74,7 +78,3 @@ def _meeting(first: str, second: str) -> str | None:
         parts.append(other if one == "*" else one)
     met = ":".join(parts)
     return met if allows((first,), met) and allows((second,), met) else None  # `*` does not meet `gateway`
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= MAX_PERMISSION_CHARACTERS else text[:MAX_PERMISSION_CHARACTERS] + "…")

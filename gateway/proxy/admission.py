@@ -109,13 +109,12 @@ class Admission:
     def _reads_as_another_route(self, route: Route) -> bool:
         """Whether an upstream that reads this path in another way sees what another route stands in front of.
 
-        Where the route's own path can be read in two ways, it was written down so: what both lead to is its own.
+        Compared with the route's own path, read in the same way: one with a `;` in it was written down as it is.
         """
         head, routes = self.head, self.client.worker.routes
         own = other_readings(route.settings.path.encode())
         for path, meant in zip(other_readings(head.path), own, strict=True):
-            found = routes.match(head.host, head.method, path)
-            if found is not route and found is not routes.match(head.host, head.method, meant):
+            if routes.match(head.host, head.method, path) is not routes.match(head.host, head.method, meant):
                 return True
         return False
 

@@ -14,6 +14,7 @@ from gateway.errors import Conflict, NotAllowed, NotFound
 from gateway.keys.authority import Authority
 from gateway.keys.identifiers import is_id
 from gateway.keys.permissions import covers
+from gateway.keys.quoting import quoted
 from gateway.keys.record import OwnerKind
 from gateway.services.access import refuse_escalation
 from gateway.services.key_rows import KeyRow, select_keys
@@ -38,7 +39,7 @@ async def find_key(connection: AsyncConnection, authority: Authority, key_id: st
         query = select_keys().where(keys.c.id == key_id, *within_reach(authority))
         row = (await connection.execute(query)).one_or_none()
     if row is None:
-        raise NotFound(f"There is no key {key_id[:64]!r} that you can see.", code="key_not_found")
+        raise NotFound(f"There is no key {quoted(key_id)} that you can see.", code="key_not_found")
     return row
 
 
@@ -52,7 +53,7 @@ async def find_owner(connection: AsyncConnection, authority: Authority, referenc
         owner_id = await resolve_owner(connection, authority.organization_id, reference)
     row = (await connection.execute(select(owners).where(owners.c.id == owner_id))).one()
     if reference is not None and not authority.administers and not {row.id, row.name} & {reference, reference.lower()}:
-        raise NotFound(f"There is no owner {reference[:64]!r} that you can see.", code="owner_not_found")
+        raise NotFound(f"There is no owner {quoted(reference)} that you can see.", code="owner_not_found")
     return row
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import Conflict, NotFound
 from gateway.keys.authority import Authority
+from gateway.keys.quoting import quoted
 from gateway.services.named_listing import Page, named_page
 from gateway.services.shapes import Organization
 from gateway.store.schema import organizations, owners
@@ -25,14 +26,14 @@ async def active_organization(connection: AsyncConnection, organization_id: str)
     query = select(organizations).where(organizations.c.id == organization_id, organizations.c.removed_at.is_(None))
     row = (await connection.execute(query)).one_or_none()
     if row is None:
-        raise NotFound(f"There is no organization {organization_id[:64]!r}.", code="organization_not_found")
+        raise NotFound(f"There is no organization {quoted(organization_id)}.", code="organization_not_found")
     return row
 
 
 async def find_organization(connection: AsyncConnection, authority: Authority, organization_id: str) -> OrganizationRow:
     """Return the organization with this id if the caller reaches it. Raises NotFound."""
     if not (authority.operates or organization_id == authority.organization_id) or not organization_id.isascii():
-        raise NotFound(f"There is no organization {organization_id[:64]!r}.", code="organization_not_found")
+        raise NotFound(f"There is no organization {quoted(organization_id)}.", code="organization_not_found")
     return await active_organization(connection, organization_id)
 
 
@@ -67,10 +68,10 @@ async def resolve_owner(connection: AsyncConnection, organization_id: str, refer
     present = owners.c.organization_id == organization_id, owners.c.removed_at.is_(None)
     found = (await connection.execute(select(owners.c.id).where(*present, names))).scalars().all()
     if not found:
-        detail = f"There is no owner {reference[:64]!r} in this organization."
+        detail = f"There is no owner {quoted(reference)} in this organization."
         raise NotFound(detail, code="owner_not_found")
     if reference in found:
         return reference
     if len(found) > 1:
-        raise Conflict(f"Several owners are called {reference!r}. Name one by its id.", code="owner_ambiguous")
+        raise Conflict(f"Several owners are called {quoted(reference)}. Name one by its id.", code="owner_ambiguous")
     return str(found[0])

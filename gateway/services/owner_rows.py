@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import NotFound
 from gateway.keys.authority import Authority
 from gateway.keys.identifiers import Kind, is_id
+from gateway.keys.quoting import quoted
 from gateway.keys.record import OwnerKind
 from gateway.services.named_listing import Page, named_page
 from gateway.services.people_shapes import Member, ServiceAccount
@@ -52,7 +53,7 @@ async def find_owner(connection: AsyncConnection, authority: Authority, kind: Ow
         query = select_owners().where(*_reached(authority, kind), owners.c.id == owner_id)
         row = (await connection.execute(query)).one_or_none()
     if row is None:
-        detail = f"There is no {NAMES[kind]} {owner_id[:64]!r} in this organization."
+        detail = f"There is no {NAMES[kind]} {quoted(owner_id)} in this organization."
         raise NotFound(detail, code=f"{kind}_not_found")
     return row
 

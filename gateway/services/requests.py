@@ -32,12 +32,12 @@ from gateway.errors import FieldError, Invalid
 from gateway.keys import naming, permissions
 from gateway.keys.expiry import PRESETS, ExpiryRules
 from gateway.keys.origin import MAX_ORIGIN_CHARACTERS, ORIGIN_PATTERN, clean_origin
+from gateway.keys.quoting import field_name
 
 MAX_PERMISSIONS: Final = 100
 MAX_ORIGINS: Final = 20
 MAX_FAULTS: Final = 100  # of a body made of nothing but faults no more are told
 MAX_EXPIRY_CHARACTERS: Final = 64
-_MAX_SHOWN: Final = 64
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -101,9 +101,8 @@ def _rule(fault: ErrorDetails) -> str:
 
 
 def _field(fault: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in fault["loc"])[:_MAX_SHOWN]
-    # Unknown fields may have names that cannot be sent back, or that pydantic cannot even read: it names none then.
-    return path.encode(errors="backslashreplace").decode() or "(a field's name)"
+    # Unknown fields may have names that pydantic cannot even read: it names none then.
+    return field_name(".".join(str(part) for part in fault["loc"])) or "(a field's name)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli.references import has_form_of_secret
 from gateway.keys import secret
 from gateway.keys.identifiers import new_id
+from gateway.keys.quoting import has_form_of_secret
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Gateway

@@ -186,7 +186,7 @@ LAX = {"allow_encoded_slash": True, "allow_semicolon": True}
         *(b"/admin%2Fx", b"/admin%2fx", b"/admin%2F", b"/admin;v=1/x", b"/admin;v=1", b"/admin;", b"/;v=1/admin"),
         *(b"/%2Fadmin", b"/%61dmin%2Fx", b"//admin%2Fx", b"/admin%2Fx;v=1", b"/admin;v=1%2Fx", b"/admin;%2F/x"),
         *(b"/a/admin%2Fx", b"/a;v=1/admin/x", b"/a;/admin;/x", b"/a%2Fadmin%2Fx", b"/a;v=1%2Fadmin/x"),
-        *(b"/a;%2Fb/admin", b"/a;x%2Fadmin", b"/a/admin;x%2Fy"),
+        *(b"/a;%2Fb/admin", b"/a;x%2Fadmin", b"/a/admin;x%2Fy", b"/a;%2Fb/%2Fadmin"),
     ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"PUT"])
@@ -200,6 +200,19 @@ def test_what_a_route_accepts_is_no_way_to_what_another_one_covers(path: bytes, 
         client = gate.ask(get(path).replace(b"GET", method))
         assert error_of(client.answer) == (400, "ambiguous_target")
         assert not gate.upstreams
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [(b"/a%2Fb;c/x", "/a/b;c"), (b"/a%2Fb;v=1/x", "/a%2Fb"), (b"/a;v=1%2Fb", "/a;v=1/b")],
+)
+def test_nor_to_one_whose_own_path_has_them(path: bytes, there: str) -> None:
+    """What decodes slashes may leave semicolons alone, and the other way about."""
+    gate = Gate(routes=[LAX, {"path": there, **LAX, "permissions": ["admin:use"]}])
+    gate.store.put(SECRET, owner_permissions=("other:use",))
+    client = gate.ask(get(path))
+    assert client.answer.status in {400, 403}
+    assert not gate.upstreams
 
 
 @pytest.mark.parametrize(

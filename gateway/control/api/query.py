@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import FieldError
+from gateway.keys.quoting import field_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -99,7 +100,7 @@ def read_query(
             break
         parameter = by_name.get(name)
         if parameter is None:
-            faults.append(FieldError(_shown(name), _unknown(by_name)))
+            faults.append(FieldError(field_name(name), _unknown(by_name)))
         elif len(given.getall(name)) > 1:
             faults.append(FieldError(name, "must be given once"))
         else:
@@ -113,7 +114,3 @@ def read_query(
 def _unknown(known: Iterable[str]) -> str:
     names = ", ".join(known)
     return f"is not known here; known are {names}" if names else "is not known here; no query parameter is"
-
-
-def _shown(name: str) -> str:
-    return name[:64] if name.isprintable() else ascii(name[:64])[1:-1]
