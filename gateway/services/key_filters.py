@@ -63,17 +63,39 @@ class Place:
     now: datetime
 
 
+Conditions = tuple[ColumnElement[bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A stretch of an index, in the direction it is walked in.
+
+    `near` is where the walk begins, and gives way to a cursor's position: of two such conditions SQLite enters the
+    index by either one, and might walk past all earlier pages each time. `far` is where it ends.
+    """
+
+    near: Conditions = ()
+    far: Conditions = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One filter. `order` is the one that its index is in; `of_uses`: the index is one of `key_uses`.
 
-    `enters` alone never leaves out a key that fits, and costs nothing but the index's own range to count.
+    `base` and `range` are what the index is entered by: no key that fits is outside, and to count what is inside costs
+    nothing but the index itself. `tests` say the whole of the filter.
     """
 
-    enters: tuple[ColumnElement[bool], ...]
-    tests: tuple[ColumnElement[bool], ...]
+    base: Conditions
+    range: Range
+    tests: Conditions
     order: Order
     of_uses: bool = False
+
+    @property
+    def enters(self) -> Conditions:
+        """Return all that the index is entered by."""
+        return (*self.base, *self.range.near, *self.range.far)
 
 
 def examine(wanted: KeyFilter, cursor: str | None, limit: int) -> Position | None:
@@ -120,33 +142,36 @@ def entries(place: Place, wanted: KeyFilter) -> list[Entry]:
     if place.owner_id is not None:
         # Who is of the organization, as every owner of its keys: naming it would let in indexes that are longer walks.
         owned = keys.c.owner_id == place.owner_id
-        found.append(Entry((owned,), (_unindexed(keys.c.owner_id) == place.owner_id,), key_orders.NEWEST))
+        tests: Conditions = (_unindexed(keys.c.owner_id) == place.owner_id,)
+        found.append(Entry((owned,), Range(), tests, key_orders.NEWEST))
     if wanted.search is not None:
         beginning = folded(wanted.search)
-        enters = here, keys.c.name_search >= beginning, keys.c.name_search < beginning + _AFTER_ALL
+        end = beginning + _AFTER_ALL
+        within = Range((keys.c.name_search >= beginning,), (keys.c.name_search < end,))
         name = _unindexed(keys.c.name_search)
-        found.append(Entry(enters, (name >= beginning, name < beginning + _AFTER_ALL), key_orders.NAME))
+        found.append(Entry((here,), within, (name >= beginning, name < end), key_orders.NAME))
     if wanted.status is not None:
-        within = here, *_status_range(wanted.status, place.now)
-        order = _STATUS_ORDERS.get(wanted.status, key_orders.NEWEST)
-        found.append(Entry(within, _status_tests(wanted.status, place.now), order))
+        found.append(_status_entry(wanted.status, here, place.now))
     if wanted.unused_days is not None:
         idle = key_uses.c.idle_since <= place.now - timedelta(days=wanted.unused_days)
         used_here = key_uses.c.organization_id == place.organization_id
-        found.append(Entry((used_here, idle), (idle,), key_orders.LONGEST_UNUSED, of_uses=True))
+        found.append(Entry((used_here,), Range(far=(idle,)), (idle,), key_orders.LONGEST_UNUSED, of_uses=True))
     return found
 
 
-def bounds(wanted: KeyFilter, segment: Segment, now: datetime) -> list[ColumnElement[bool]]:
-    """Say in the column that a segment is sorted by what the status says of it, so that no walk passes the others."""
-    if segment is key_orders.EXPIRY[0]:
-        if wanted.status in {"active", "disabled"}:
-            return [keys.c.ends_at > now]
-        if wanted.status in {"expired", "expires_soon"}:
-            return list(_status_range(wanted.status, now))
+def bounds(wanted: KeyFilter, segment: Segment, now: datetime) -> Range:
+    """Say of the column that a segment is sorted by what the status says of it, so that no walk passes the others."""
     ending, endless = key_orders.EXPIRY
     never_in = {"revoked": ending, "expired": endless, "expires_soon": endless}
-    return [false()] if wanted.status is not None and never_in.get(wanted.status) is segment else []
+    if wanted.status is not None and never_in.get(wanted.status) is segment:
+        return Range(far=(false(),))
+    if segment is not ending:
+        return Range()
+    if wanted.status in {"active", "disabled", "expires_soon"}:
+        return Range(near=(keys.c.ends_at > now,))
+    return Range(
+        near=(keys.c.ends_at.is_not(None),), far=(keys.c.ends_at <= now,) if wanted.status == "expired" else ()
+    )
 
 
 def _choice_faults(field: str, value: str | None, known: tuple[str, ...]) -> list[FieldError]:
@@ -160,18 +185,21 @@ def _unindexed(column: Column[str]) -> ColumnElement[str]:
     return column.concat("")
 
 
-def _status_range(status: StatusFilter, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _status_entry(status: StatusFilter, here: ColumnElement[bool], now: datetime) -> Entry:
+    ends = keys.c.ends_at
     if status == "expired":
-        return (keys.c.ends_at <= now,)
+        return Entry((here,), Range(near=(ends <= now,)), _status_tests(status, now), key_orders.LATEST_EXPIRY)
     if status == "expires_soon":
-        return keys.c.ends_at > now, keys.c.ends_at <= now + _SOON
-    return (keys.c.standing == ("enabled" if status == "active" else status),)
+        within = Range(near=(ends > now,), far=(ends <= now + _SOON,))
+        return Entry((here,), within, _status_tests(status, now), key_orders.NEXT_EXPIRY)
+    standing = keys.c.standing == ("enabled" if status == "active" else status)
+    return Entry((here, standing), Range(), _status_tests(status, now), key_orders.NEWEST)
 
 
-def _status_tests(status: StatusFilter, now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _status_tests(status: StatusFilter, now: datetime) -> Conditions:
     live, enabled = keys.c.revoked_at.is_(None), keys.c.disabled_at.is_(None)
     not_expired = or_(keys.c.expires_at.is_(None), keys.c.expires_at > now)
-    tests: dict[StatusFilter, tuple[ColumnElement[bool], ...]] = {
+    tests: dict[StatusFilter, Conditions] = {
         "active": (live, enabled, not_expired),
         "revoked": (keys.c.revoked_at.is_not(None),),
         "expired": (live, keys.c.expires_at <= now),

@@ -28,7 +28,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Subquery, func, litera
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.services import key_orders
-from gateway.services.key_filters import Entry, KeyFilter, Place, bounds, entries, order_of
+from gateway.services.key_filters import Conditions, Entry, KeyFilter, Place, bounds, entries, order_of
 from gateway.services.key_orders import BY_TAIL, Order, Position, Segment
 from gateway.services.key_rows import key_from_row, select_keys
 from gateway.services.shapes import Key, KeyPage
@@ -54,9 +54,8 @@ async def page(
         if segment is BY_TAIL:
             found += [each for each in by_tail if beyond is None or each.key_id < beyond.key_id][:room]
             continue
-        conditions = bounds(wanted, segment, place.now)
-        if beyond is not None:
-            conditions.append(segment.beyond(beyond))
+        within = bounds(wanted, segment, place.now)
+        conditions = [*within.far, *([segment.beyond(beyond)] if beyond is not None else (*way.near, *within.near))]
         if by_tail:
             conditions.append(segment.key_id.not_in([each.key_id for each in by_tail]))
         found += await _positions(connection, way, segment, conditions, room)
@@ -77,7 +76,8 @@ class _Way:
     """How a page is found: by walking an index (`few` is None), or among a few keys that another index gave."""
 
     few: Subquery | None
-    conditions: tuple[ColumnElement[bool], ...]
+    conditions: Conditions
+    near: Conditions  # where the walk begins, unless a cursor says so
     with_keys: bool
     with_uses: bool
 
@@ -102,14 +102,12 @@ async def _way(connection: AsyncConnection, place: Place, filters: Sequence[Entr
                 if each is lead:
                     break
                 tests = tuple(test for every in filters for test in every.tests)
-                return _Way(_ids(each, FEW).subquery("few"), tests, with_keys=True, with_uses=with_uses)
-    if lead is not None:
-        enters = *lead.enters, *lead.tests
-    else:
-        enters = ((key_uses if main.of_uses else keys).c.organization_id == place.organization_id,)
-    tests = tuple(test for other in filters if other is not lead for test in other.tests)
+                return _Way(_ids(each, FEW).subquery("few"), tests, (), with_keys=True, with_uses=with_uses)
+    here = (key_uses if main.of_uses else keys).c.organization_id == place.organization_id
+    enters, near = ((here,), ()) if lead is None else ((*lead.base, *lead.range.far), lead.range.near)
+    tests = tuple(test for every in filters for test in every.tests)
     with_keys = not main.of_uses or any(not each.of_uses for each in filters)
-    return _Way(None, (*enters, *tests), with_keys=with_keys, with_uses=with_uses)
+    return _Way(None, (*enters, *tests), near, with_keys=with_keys, with_uses=with_uses)
 
 
 async def _leaves_few(connection: AsyncConnection, entry: Entry) -> bool:

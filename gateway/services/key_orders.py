@@ -66,7 +66,7 @@ NEXT_EXPIRY: Final[Order] = (Segment("soon", keys.c.ends_at, descending=False),)
 LONGEST_UNUSED: Final[Order] = (Segment("idle", key_uses.c.idle_since, descending=False, of_uses=True),)
 NAME: Final[Order] = (Segment("name", keys.c.name_search, descending=False),)
 EXPIRY: Final[Order] = (
-    Segment("expires", keys.c.ends_at, descending=False, condition=keys.c.ends_at.is_not(None)),
+    Segment("expires", keys.c.ends_at, descending=False),  # of keys that have an end: see `key_filters.bounds`
     Segment("never", None, descending=True, condition=keys.c.ends_at.is_(None)),
 )
 LAST_USE: Final[Order] = (

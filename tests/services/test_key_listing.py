@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
@@ -294,6 +295,22 @@ async def test_each_filter_and_order_is_read_by_its_own_index(world: World, want
     read = [steps for statement, steps in (await plans(world, [wanted])).items() if "position" in statement]
     assert read
     assert all(f" {index} " in steps[0] for steps in read), read
+
+
+async def test_a_page_behind_a_cursor_begins_there_and_not_at_the_beginning_of_the_range(world: World) -> None:
+    """With two conditions for where an index is entered SQLite may take the weaker, and walk past all earlier pages."""
+    for name in ("CI", "CD", "CX"):
+        await create(world, name, expires="30d")
+    await create(world, "C", expires="1d")
+    world.clock.advance(days=29)
+    filters = [KeyFilter(search="c"), KeyFilter("expires_soon"), KeyFilter("active", sort="expires")]
+    filters += [KeyFilter("expired"), KeyFilter("expired", sort="expires"), KeyFilter(unused_days=1)]
+    entered = re.compile(r"(keys\.\w+|key_uses\.\w+) (<|>)=? \?")
+    for statement in await plans(world, filters):
+        conditions = statement.partition("WHERE")[2].partition("ORDER BY")[0].replace("\n", " ").split(" AND ")
+        found = [match.groups() for each in conditions if (match := entered.fullmatch(each.strip()))]
+        ordered = [each for each in found if each[0] != "keys.expires_at"]
+        assert len(set(ordered)) == len(ordered), statement
 
 
 async def test_what_is_sorted_is_read_by_the_index_of_a_filter_that_leaves_few(world: World) -> None:

@@ -23,9 +23,9 @@ from gateway.control.api.problems import Refused
 from gateway.control.api.propagation import nobody_heard
 from gateway.control.api.query import read_query
 from gateway.errors import FieldError, Invalid
+from gateway.keys.quoting import field_name
 from gateway.services.changed import Changed
 from gateway.services.requests import MAX_FAULTS
-from gateway.settings.quoting import printable, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 BODY_TIMEOUT_SECONDS: Final = 30.0
 MEDIA_TYPE: Final = "application/json"
-_MAX_NAME_CHARACTERS: Final = 64
 _log: Final = logging.getLogger(__name__)
 
 
@@ -104,8 +103,8 @@ class Endpoint:
         """Read the body; fields are for the service to judge, unless the operation takes none."""
         body = await _read_body(request, required=self._operation.body_required)
         if self._operation.body is None and body:
-            names = [shortened(printable(name), _MAX_NAME_CHARACTERS) for name in list(body)[:MAX_FAULTS]]
-            raise Invalid([FieldError(name, "is not a field of this request") for name in names])
+            names = list(body)[:MAX_FAULTS]
+            raise Invalid([FieldError(field_name(name), "is not a field of this request") for name in names])
         return body
 
     async def _announced(self, seq: int | None, request_id: str) -> PropagationShape:

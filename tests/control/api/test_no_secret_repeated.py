@@ -22,6 +22,7 @@ SECRET = "{secret}"
         ("GET", "/v1/service-accounts/" + SECRET, None),
         ("GET", "/v1/organizations/" + SECRET, None),
         ("GET", "/v1/nothing/" + SECRET, None),
+        ("POST", "/v1/keys/key_x/disable", {SECRET: 1}),
         ("GET", "/v1/keys?owner=" + SECRET, None),
         ("GET", "/v1/keys?status=" + SECRET, None),
         ("GET", "/v1/keys?limit=" + SECRET, None),
