@@ -1,7 +1,7 @@
 """`gateway keys`: stop, start, rotate and end keys.
 
-Invariant: what cannot be taken back asks first, and says when the key was last used: that is what tells whether
-anybody will notice.
+Invariant: what cannot be taken back asks first, and says what is known of the key's last use: that is
+what tells whether anybody will notice.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,9 +12,10 @@ from gateway.cli.confirmation import confirm
 from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import complain
 from gateway.cli.keys import KeyId, show_issued
+from gateway.cli.last_use import last_used_sentence
 from gateway.cli.options import Yes
 from gateway.cli.output import moment
-from gateway.cli.views import key_fields, last_used_text, show
+from gateway.cli.views import key_fields, show
 
 if TYPE_CHECKING:
     from gateway.client.shapes import IssuedKey, Key
@@ -93,11 +94,10 @@ def show_rotated(connection: Connection, rotated: "IssuedKey") -> None:
     complain(f"the old secret (…{previous.tail or ''}) is good until {moment(previous.valid_until)}; until then:")
     complain("1. put the new one wherever the old one is used")
     complain("2. check that it is good: gateway keys verify")
-    complain(f"3. see when the old one was used last: gateway keys show {rotated.id}")
-    complain(f"4. when it is quiet, end it: gateway keys finish-rotation {rotated.id}")
+    complain(f"3. make sure that nothing uses the old one any more; {last_used_sentence(previous.last_used)}")
+    complain(f"4. then end it: gateway keys finish-rotation {rotated.id}")
 
 
 def _confirm(verb: str, key: "Key") -> None:
-    used = last_used_text(key.last_used)
-    known = f"{key.id} was {used}" if key.last_used is None else f"{key.id} was last used {used}"
+    known = f"{key.id}: {last_used_sentence(key.last_used)}"
     confirm(verb, f"the key {key.name!r} of {key.owner.name} (…{key.tail or ''})", known)

@@ -6,13 +6,13 @@ be judged is read from a file or from standard input: arguments are seen by ever
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import ExitStatus, complain
-from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit
+from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit, chosen_permissions
 from gateway.cli.output import listed
 from gateway.cli.references import key_id_alone, no_secret
 from gateway.cli.views import KEY_HEADS, key_fields, key_row, show, show_page
@@ -48,6 +48,10 @@ Origin = Annotated[
 ]
 Status = Literal["active", "revoked", "expired", "disabled", "expires_soon"]
 Sort = Literal["created", "name", "expires", "last_used"]
+_SORT_HELP: Final = (
+    "Default: by name with --search; else the longest without a recorded use first with --unused-days; else the latest "
+    "to expire first with --status expired, the next to expire first with --status expires_soon; else newest first."
+)
 
 app = typer.Typer(help="Create, find, change, rotate and end keys.", no_args_is_help=True)
 
@@ -70,7 +74,7 @@ def create(
         name,
         description=description,
         expires=expires,
-        permissions=[] if no_permissions else permission,
+        permissions=chosen_permissions(permission, none=no_permissions),
         owner=owner,
         allowed_origins=origin,
         idempotency_key=idempotency_key,
@@ -103,9 +107,9 @@ def list_keys(
         typer.Option(callback=no_secret, help="The beginning of a name, or a key's last six characters."),
     ] = None,
     unused_days: Annotated[
-        int | None, typer.Option(min=1, help="Only keys that were not used for so many days.")
+        int | None, typer.Option(min=1, help="Only keys of which no use is recorded for so many days.")
     ] = None,
-    sort: Annotated[Sort | None, typer.Option(help="Default: newest first.")] = None,
+    sort: Annotated[Sort | None, typer.Option(help=_SORT_HELP)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> None:
@@ -142,10 +146,10 @@ def update(
     """Change what is given, and nothing else."""
     from gateway.client import UNCHANGED
 
-    if sum((permission is not None, no_permissions, inherit)) > 1 or (origin is not None and any_origin):
+    granted = chosen_permissions(permission, none=no_permissions)
+    if (granted is not None and inherit) or (origin is not None and any_origin):
         complain("--permission, --no-permissions and --inherit, or --origin and --any-origin, contradict each other")
         raise typer.Exit(ExitStatus.USAGE)
-    granted = [] if no_permissions else permission
     changed = connection.client.keys.update(
         key_id,
         name=UNCHANGED if name is None else name,
@@ -186,7 +190,7 @@ def import_key(
         prefix=prefix,
         description=description,
         expires=expires,
-        permissions=[] if no_permissions else permission,
+        permissions=chosen_permissions(permission, none=no_permissions),
         owner=owner,
         allowed_origins=origin,
         idempotency_key=idempotency_key,

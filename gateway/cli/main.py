@@ -6,10 +6,13 @@ admin API with; every other command about keys and people calls it.
 """
 
 import io
+import re
 import sys
-from typing import TYPE_CHECKING, Annotated
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
 from gateway.cli import (
@@ -30,12 +33,44 @@ from gateway.cli import (
 from gateway.cli.compilation import is_compiled
 from gateway.cli.exits import ExitStatus, complain, status_of
 from gateway.errors import GatewayError
+from gateway.keys.quoting import has_form_of_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_WRONG_USAGE: Final = typer.BadParameter.__mro__[1]  # click's UsageError, which Typer does not export
+
+
+class _Commands(TyperGroup):
+    """The commands, with messages about wrong usage that never repeat a secret typed in a wrong place."""
+
+    def make_context(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as Typer has it
+        with _secrets_masked():
+            return super().make_context(*given, **named)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as Typer has it
+        with _secrets_masked():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _secrets_masked() -> "Iterator[None]":
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, _WRONG_USAGE):
+            error.message = _WORD.sub(_without_secret, error.message)  # type: ignore[attr-defined]
+        raise
+
+
+def _without_secret(word: re.Match[str]) -> str:
+    return "(a key's secret)" if has_form_of_secret(word[0]) else word[0]
+
 
 app = typer.Typer(
     name="gateway",
+    cls=_Commands,
     help="A reverse proxy that lets a request through only with a valid API key.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # a traceback is a bug's; it must be whole, and plain where logs collect it

@@ -7,24 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.cli.confirmation import confirm
 from gateway.cli.connection import Connection, connected
 from gateway.cli.keys import Permission
-from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit, Yes
-from gateway.cli.owners import MemberReference, account_id, member_id
+from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit, Yes, chosen_permissions
+from gateway.cli.owners import MemberReference, member_id
 from gateway.cli.references import no_secret
+from gateway.cli.removal import Keys, MoveTo, Wishes, decide, warn_of_moved
 from gateway.cli.views import MEMBER_HEADS, keys_left, member_fields, member_row, show, show_page, show_with_key
 
 Role = Literal["admin", "member"]
 ExternalId = Annotated[str | None, typer.Option("--external-id", help="What another system calls them.")]
-Keys = Annotated[
-    Literal["revoke", "move"] | None,
-    typer.Option("--keys", help="What becomes of live keys: revoke them, or move them (--move-to)."),
-]
-MoveTo = Annotated[
-    str | None,
-    typer.Option("--move-to", callback=no_secret, help="The service account that gets the keys: its name or id."),
-]
 
 app = typer.Typer(help="The members of the organization.", no_args_is_help=True)
 
@@ -49,6 +41,7 @@ def add(
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="Their e-mail address.")],
     role: Annotated[Role | None, typer.Option(help="Default: member.")] = None,
     permission: Permission = None,
+    no_permissions: Annotated[bool, typer.Option("--no-permissions", help="They may do nothing yet.")] = False,
     external_id: ExternalId = None,
     with_key: Annotated[
         bool, typer.Option("--with-key", help="Make their first key too; hand its secret on to them.")
@@ -61,7 +54,7 @@ def add(
     added = connection.client.members.add(
         email,
         role=role,
-        permissions=permission,
+        permissions=chosen_permissions(permission, none=no_permissions),
         external_id=external_id,
         with_key=with_key or key_name is not None or key_expires is not None,
         key_name=key_name,
@@ -94,7 +87,7 @@ def update(
     """Change what is given; it counts at once for all of their keys."""
     from gateway.client import UNCHANGED
 
-    granted = [] if no_permissions else permission
+    granted = chosen_permissions(permission, none=no_permissions)
     changed = connection.client.members.update(
         member_id(connection.client, member),
         email=UNCHANGED if email is None else email,
@@ -114,8 +107,7 @@ def remove(
     """Remove a member; says what becomes of their keys."""
     client = connection.client
     found = client.members.get(member_id(client, member))
-    if not yes:
-        confirm("Remove", f"the member {found.email}")
-    target = None if move_to is None else account_id(client, move_to)
-    removed = client.members.remove(found.id, keys=keys, move_to=target)
+    decision = decide(client, found.id, f"the member {found.email}", Wishes(keys, move_to, yes))
+    removed = client.members.remove(found.id, keys=decision.keys, move_to=decision.move_to)
     show(connection, removed, [*member_fields(removed), *keys_left(removed.keys)])
+    warn_of_moved(removed.keys)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.exits import ExitStatus, complain
+
 # Not `exists=True`: a missing file is a mistake of the configuration (78), like all that is wrong in one.
 Config = Annotated[
     Path | None,
@@ -44,3 +46,14 @@ IdempotencyKey = Annotated[
     str | None,
     typer.Option("--idempotency-key", help="Makes a repetition of this command harmless; any text of your own."),
 ]
+
+
+def chosen_permissions(given: list[str] | None, *, none: bool) -> list[str] | None:
+    """Return what --permission and --no-permissions say together; None where neither is given.
+
+    Exits with USAGE where both are: to drop one of them silently is to guess what somebody may do.
+    """
+    if given and none:
+        complain("--permission and --no-permissions contradict each other")
+        raise typer.Exit(ExitStatus.USAGE)
+    return [] if none else given

@@ -8,11 +8,13 @@ Rich tables were turned down: they wrap and colour by what they think of the ter
 be what they can grep in another.
 """
 
+import codecs
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TextIO
 
 import typer
 
@@ -25,8 +27,11 @@ _POP_ISOLATE: Final = "\u2069"
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """The answer as one JSON document; characters that do not print are escaped, which changes nothing it says."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    """The answer as one JSON document; characters that do not print are escaped, which changes nothing it says.
+
+    So is all but ASCII where stdout has another encoding than UTF-8: what that lacks would be escaped in Python's way.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=not _takes_every_character(sys.stdout))
     typer.echo("".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text))
 
 
@@ -62,6 +67,10 @@ def listed(texts: Sequence[str]) -> str:
 def moment(at: datetime | None) -> str:
     """RFC 3339, to the second, in UTC; empty for none."""
     return "" if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _takes_every_character(stream: TextIO) -> bool:
+    return codecs.lookup(stream.encoding or "utf-8").name == "utf-8"
 
 
 def _cells(text: str) -> int:

@@ -29,6 +29,11 @@ def key_id_alone(text: str) -> str:
 
 def no_secret(parameter: typer.CallbackParam, text: str | None) -> str | None:
     """Accept any other name, as a Typer callback: there is no telling what people call things."""
-    if text is not None and has_form_of_secret(text):
-        raise Invalid([FieldError(parameter.opts[0], "that is a key's secret, not an id or a name")])
+    return None if text is None else refuse_secret(parameter.opts[0], text)
+
+
+def refuse_secret(place: str, text: str) -> str:
+    """Accept any other name that was given at `place`."""
+    if has_form_of_secret(text.strip()):
+        raise Invalid([FieldError(place, "that is a key's secret, not an id or a name")])
     return text

@@ -13,8 +13,9 @@ from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import complain
 from gateway.cli.key_life import Grace, show_rotated
 from gateway.cli.keys import KeyId
+from gateway.cli.last_use import last_used_sentence
 from gateway.cli.output import moment
-from gateway.cli.views import key_fields, last_used_text, show
+from gateway.cli.views import key_fields, show
 
 if TYPE_CHECKING:
     from gateway.client.shapes import PreviousSecret
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @connected
 def rotate(connection: Connection, key_id: KeyId, grace: Grace = None) -> None:
-    """Rotate a key step by step: a new secret, a look at whether the old one is still used, then its end."""
+    """Rotate a key step by step: a new secret, and the end of the old one when nothing uses it any more."""
     guided = sys.stdin.isatty() and not connection.json
     key = connection.client.keys.get(key_id)
     previous = key.previous_secret
@@ -44,7 +45,8 @@ def _finish(connection: Connection, key_id: str, previous: "PreviousSecret") -> 
         if current is None:
             complain("the old secret has come to its end meanwhile")
             return
-        complain(f"the old secret (…{current.tail or ''}): {last_used_text(current.last_used)}")
+        complain(f"the old secret (…{current.tail or ''}): {last_used_sentence(current.last_used)}")
+        complain("whatever still uses it will be turned away when it ends")
         if typer.confirm("End the old secret now?", err=True):
             changed = connection.client.keys.finish_rotation(key_id)
             show(connection, changed, key_fields(changed))

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.confirmation import confirm
 from gateway.cli.connection import Connection, connected
 from gateway.cli.keys import Description, Permission
-from gateway.cli.members import ExternalId, Keys, MoveTo
-from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit, Yes
+from gateway.cli.members import ExternalId
+from gateway.cli.options import Cursor, IdempotencyKey, IfMatch, Limit, Yes, chosen_permissions
 from gateway.cli.owners import AccountReference, account_id
 from gateway.cli.references import no_secret
+from gateway.cli.removal import Keys, MoveTo, Wishes, decide, warn_of_moved
 from gateway.cli.views import (
     SERVICE_ACCOUNT_HEADS,
     keys_left,
@@ -82,7 +82,7 @@ def update(
     """Change what is given; it counts at once for all of its keys."""
     from gateway.client import UNCHANGED
 
-    granted = [] if no_permissions else permission
+    granted = chosen_permissions(permission, none=no_permissions)
     changed = connection.client.service_accounts.update(
         account_id(connection.client, account),
         name=UNCHANGED if name is None else name,
@@ -102,8 +102,7 @@ def remove(
     """Remove a service account; says what becomes of its keys."""
     client = connection.client
     found = client.service_accounts.get(account_id(client, account))
-    if not yes:
-        confirm("Remove", f"the service account {found.name!r}")
-    target = None if move_to is None else account_id(client, move_to)
-    removed = client.service_accounts.remove(found.id, keys=keys, move_to=target)
+    decision = decide(client, found.id, f"the service account {found.name!r}", Wishes(keys, move_to, yes))
+    removed = client.service_accounts.remove(found.id, keys=decision.keys, move_to=decision.move_to)
     show(connection, removed, [*service_account_fields(removed), *keys_left(removed.keys)])
+    warn_of_moved(removed.keys)

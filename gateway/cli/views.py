@@ -1,12 +1,13 @@
 """How the things of the admin API look to people: as a line of a table, and as a list of fields.
 
-Invariant: one look per thing, wherever it is shown. What is empty has no line; what has never happened says so.
+Invariant: one look per thing, wherever it is shown. What is empty has no line.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gateway.cli.exits import complain
+from gateway.cli.last_use import last_used_text
 from gateway.cli.output import Row, listed, moment, print_fields, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         Item,
         Key,
         KeysLeft,
-        LastUse,
         Member,
         Organization,
         Page,
@@ -106,13 +106,6 @@ def key_fields(key: "Key") -> Fields:
 def status_text(key: "Key") -> str:
     """The status, and whether the end is near."""
     return f"{key.status} (expires soon)" if key.expires_soon else key.status
-
-
-def last_used_text(last_used: "LastUse | None") -> str:
-    """When and from where a key was used last."""
-    if last_used is None:
-        return "never used"
-    return f"{moment(last_used.at)} from {last_used.address}"
 
 
 def member_row(member: "Member") -> Row:

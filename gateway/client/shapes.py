@@ -1,8 +1,8 @@
 """What the admin API answers with, as typed objects; a test holds them against docs/openapi.json.
 
 Invariant: a gateway that is newer than this client must not break it. So fields that are unknown here are passed over
-(`raw` has them, just as they were sent), and tokens that may grow, such as a status, are texts. `repr` of any shape
-hides secrets, so that none gets into a log by the way.
+(`raw` has them, just as they were sent), and tokens that may grow, such as a status, are texts. `repr` and `str` of
+any shape leave secrets out, so that none gets into a log by the way; `raw` and `model_dump` have them.
 
 Times are aware, in UTC. Turned down: generating this file from the OpenAPI document; generated names say less, and
 what has to agree can be tested.
@@ -90,7 +90,7 @@ class PreviousSecret(Shape):
 class Key(Shape):
     """A key. `status`: active, disabled, expired or revoked. `permissions` is None where it inherits its owner's.
 
-    `last_used` is of whichever secret, `secret_last_used` of the present one.
+    `last_used` is of whichever secret, `secret_last_used` of the present one; None: no use is recorded.
     """
 
     id: str

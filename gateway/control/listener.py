@@ -4,7 +4,8 @@ The socket is inherited, not bound here, so that the port stays ours while this 
 
 Invariant: what a client can make this process hold is bounded in bytes and in time, key or no key: heads by aiohttp's
 own limits, a connection without a whole head by `_IDLE_SECONDS`, bodies by `MAX_BODY_BYTES` (and in time where they are
-read). Bodies are taken as they are; a compressed one would be bounded only after it was unpacked.
+read), answers that are not taken by `_ANSWER_SECONDS`, and all of it by `_MAX_CONNECTIONS`. Bodies are taken as they
+are; a compressed one would be bounded only after it was unpacked.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _IDLE_SECONDS: Final = 30.0  # from the connection, or the last answer, to the e
 _LINGER_SECONDS: Final = 5.0  # how long what is left of a refused body is read on, so that its sender sees the answer
 _MAX_LINE_BYTES: Final = 8190
 _MAX_FIELDS: Final = 100
+_ANSWER_SECONDS: Final = 60.0  # from when bytes of ours wait for the client, until it has taken all of them
+_MAX_CONNECTIONS: Final = 512
 _SHUTDOWN_SECONDS: Final = 2.0  # how long a request in flight may take to end; the supervisor waits 5 s in all
 
 _MALFORMED: Final = Refused(400, "malformed_request", "This is not an HTTP request, or its head is too large.")
@@ -68,7 +71,7 @@ class Connection(web.RequestHandler):
     stray control character in its field would be written there.
     """
 
-    __slots__ = ("_problems", "_request_ids")
+    __slots__ = ("_answer_taken_by", "_problems", "_request_ids")
 
     def __init__(
         self, manager: web.Server, loop: asyncio.AbstractEventLoop, problems: Problems, request_ids: RequestIds
@@ -86,6 +89,38 @@ class Connection(web.RequestHandler):
         )
         self._problems = problems
         self._request_ids = request_ids
+        self._answer_taken_by: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """One too many is closed without an answer: whoever fills them up would not read it."""
+        super().connection_made(transport)
+        assert self.transport is not None  # noqa: S101 - aiohttp has just set it
+        # So that `pause_writing` is called for whatever the client does not take at once, however little it is.
+        self.transport.set_write_buffer_limits(high=0)
+        if self._manager is not None and len(self._manager.connections) > _MAX_CONNECTIONS:
+            _log.warning("too many connections", extra={"limit": _MAX_CONNECTIONS})
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """What was written waits for the client."""
+        super().pause_writing()
+        assert self.transport is not None  # noqa: S101 - only a transport calls this
+        self._answer_taken_by = self._loop.call_later(_ANSWER_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has taken everything."""
+        self._forget_answer()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nobody waits any more."""
+        self._forget_answer()
+        super().connection_lost(exc)
+
+    def _forget_answer(self) -> None:
+        if self._answer_taken_by is not None:
+            self._answer_taken_by.cancel()
+            self._answer_taken_by = None
 
     def handle_error(
         self,

@@ -51,9 +51,9 @@ def main() -> None:
 def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
     # Imported this late because half a second of imports must not stand between a start and `store_ready`.
     from gateway.control.api.routes import routes  # noqa: PLC0415
+    from gateway.control.following import Following  # noqa: PLC0415
     from gateway.control.health import Health, Workers  # noqa: PLC0415
     from gateway.control.listener import serve  # noqa: PLC0415
-    from gateway.control.propagation import Following  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
 
     settings = order.settings
@@ -79,7 +79,8 @@ def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
         drained = asyncio.Event()
         channel.attach(asyncio.get_running_loop(), drained.set, on_message)
         engine = create_engine(settings.store.url)
-        served = [*Health(workers, probe_store).routes(), *routes(_services(settings, engine), following)]
+        api = routes(_services(settings, engine), following, bare_authorization=settings.auth.bare_authorization)
+        served = [*Health(workers, probe_store).routes(), *api]
         try:
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):
                 # Without a single change nothing was ever created: somebody's first start.

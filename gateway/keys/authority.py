@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.keys.permissions import allows, common, covers
+from gateway.keys.permissions import allows, both_allow, common, covers
 from gateway.keys.record import OwnerKind
 
 READ: Final = "gateway:read"
@@ -55,9 +55,7 @@ class Authority:
 
     def allows(self, permission: str) -> bool:
         """Tell whether the key's own list and its owner's permissions both allow it."""
-        return allows(self.owner_permissions, permission) and (
-            self.key_permissions is None or allows(self.key_permissions, permission)
-        )
+        return both_allow(self.key_permissions, self.owner_permissions, permission)
 
     def may_read(self, subject: str) -> bool:
         """Tell whether things of this subject may be read: who may change them (`subject`) may read them as well."""

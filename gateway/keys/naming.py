@@ -12,6 +12,8 @@ import re
 import unicodedata
 from typing import Final
 
+from gateway.keys.quoting import holds_secret
+
 MAX_NAME_CHARACTERS: Final = 128
 MAX_DESCRIPTION_CHARACTERS: Final = 1000
 MAX_EMAIL_CHARACTERS: Final = 254  # RFC 5321 section 4.5.3.1.3, less the angle brackets
@@ -21,7 +23,7 @@ _JOINER_WITHIN: Final = re.compile("(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](
 
 def clean_name(text: str) -> str:
     """Return the name without surrounding spaces. ValueError carries a public sentence."""
-    name = text.strip()
+    name = _without_secret(text.strip())
     if not name or len(name) > MAX_NAME_CHARACTERS or not is_printable(name):
         raise ValueError(f"must be 1 to {MAX_NAME_CHARACTERS} printable characters")
     return name
@@ -29,7 +31,7 @@ def clean_name(text: str) -> str:
 
 def clean_description(text: str) -> str:
     """Return the description without surrounding spaces; it may be empty and may have several lines."""
-    description = text.strip()
+    description = _without_secret(text.strip())
     printable = description.replace("\r\n", "").replace("\n", "").replace("\t", "")
     if len(description) > MAX_DESCRIPTION_CHARACTERS or not is_printable(printable):
         raise ValueError(f"must be at most {MAX_DESCRIPTION_CHARACTERS} printable characters")
@@ -38,9 +40,10 @@ def clean_description(text: str) -> str:
 
 def clean_email(text: str) -> str:
     """Return the e-mail address in lower case: nobody means two people by two spellings of one address."""
-    email = text.strip().lower()
+    email = _without_secret(text.strip()).lower()
     local, _, domain = email.rpartition("@")
-    whole = email.isprintable() and " " not in email and len(email) <= MAX_EMAIL_CHARACTERS
+    # The folded form is what lists go by, and one character can fold to eighteen.
+    whole = email.isprintable() and " " not in email and len(folded(email)) <= MAX_EMAIL_CHARACTERS >= len(email)
     if not (local and domain and whole):
         raise ValueError("must be an e-mail address, such as ada@example.com")
     return email
@@ -52,6 +55,13 @@ def clean_reference(text: str) -> str:
     if not reference or len(reference) > MAX_EMAIL_CHARACTERS or not is_printable(reference):
         raise ValueError("must be an id, an e-mail address or the name of a service account")
     return reference
+
+
+def _without_secret(text: str) -> str:
+    """Return the text, which others will read: in lists, in the trail, and at the API behind the gateway."""
+    if holds_secret(text):
+        raise ValueError("must not hold a key's secret")
+    return text
 
 
 def folded(text: str) -> str:

@@ -53,6 +53,11 @@ def allows(granted: Iterable[str], wanted: str) -> bool:
     return any(grant in matching for grant in granted)
 
 
+def both_allow(own: Iterable[str] | None, owner: Iterable[str], wanted: str) -> bool:
+    """Tell whether a key's own list (None: it inherits) and what its owner holds both allow `wanted`."""
+    return allows(owner, wanted) and (own is None or allows(own, wanted))
+
+
 def covers(granted: Iterable[str], wanted: Iterable[str]) -> bool:
     """Tell whether `granted` allows everything that `wanted` allows: nobody can hand on more than they hold."""
     held = tuple(granted)

@@ -20,16 +20,21 @@ def has_form_of_secret(text: str) -> bool:
     return _SECRET.fullmatch(text) is not None
 
 
+def holds_secret(text: str) -> bool:
+    """Tell whether something in it looks like a secret."""
+    return _SECRET.search(text) is not None
+
+
 def quoted(text: str) -> str:
     """Return the text in quotes, its beginning where it is long; for what holds a secret, words in its place."""
-    if _SECRET.search(text):
+    if holds_secret(text):
         return "(a key's secret, which is not repeated here)"
     return repr(text if len(text) <= MAX_QUOTED_CHARACTERS else text[:MAX_QUOTED_CHARACTERS] + "…")
 
 
 def field_name(text: str) -> str:
     """Return the name of a field as an error names it: without quotes, printable, bounded, never a secret."""
-    if _SECRET.search(text):
+    if holds_secret(text):
         return "(a key's secret)"
     beginning = text[:_MAX_FIELD_NAME_CHARACTERS]
     return beginning if beginning.isprintable() else ascii(beginning)[1:-1]

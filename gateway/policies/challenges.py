@@ -5,6 +5,7 @@ unknown one to its holder.
 """
 
 from gateway.keys.record import Status
+from gateway.keys.refused import INACTIVE, MALFORMED, MISSING, UNKNOWN, WRONG_ORIGIN
 from gateway.policies.refusal import Refusal
 
 
@@ -12,7 +13,6 @@ class Challenges:
     """Every 401, and the 403 of a missing permission."""
 
     __slots__ = (
-        "_expired",
         "_generic",
         "_inactive",
         "_invalid_fields",
@@ -28,39 +28,18 @@ class Challenges:
         self._generic = generic
         self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
         self._invalid_fields = self._challenge(', error="invalid_token"')
-        self.missing = Refusal(
-            401,
-            "missing_api_key",
-            "This API needs a key: send it as `X-API-KEY: <key>` or `Authorization: Bearer <key>`.",
-            self._challenge(""),
-        )
-        self.malformed = self._invalid(
-            "invalid_api_key",
-            "The API key is not one that this gateway could have issued; check that it was copied whole.",
-        )
-        self.unknown = self._invalid(
-            "invalid_api_key",
-            "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway.",
-        )
-
+        self.missing = Refusal(401, "missing_api_key", MISSING, self._challenge(""))
+        self.malformed = self._invalid("invalid_api_key", MALFORMED)
+        self.unknown = self._invalid("invalid_api_key", UNKNOWN)
         self.wrong_organization = self._forbidden(
             "wrong_organization", "The API key belongs to another organization than the one that the request names."
         )
-        self.wrong_origin = self._forbidden(
-            "origin_not_allowed",
-            "The API key is made for certain web pages, and this request comes from none of them.",
-        )
-        self._inactive = {
-            Status.REVOKED: self._invalid("revoked_api_key", "The API key has been revoked; use another one."),
-            Status.DISABLED: self._invalid(
-                "disabled_api_key", "The API key is disabled; an administrator can enable it again."
-            ),
-        }
-        self._expired = self._invalid("expired_api_key", "The API key has expired; use a newer one.")
+        self.wrong_origin = self._forbidden("origin_not_allowed", WRONG_ORIGIN)
+        self._inactive = {state: self._invalid(code, detail) for state, (code, detail) in INACTIVE.items()}
 
     def inactive(self, state: Status) -> Refusal:
         """Why a known key may not be used now; one that was active when it was looked up has expired since."""
-        return self.unknown if self._generic else self._inactive.get(state, self._expired)
+        return self.unknown if self._generic else self._inactive.get(state, self._inactive[Status.EXPIRED])
 
     def insufficient(self, permissions: tuple[str, ...]) -> Refusal:
         """The key is good and may not do this."""

@@ -18,6 +18,13 @@ _CONFLICT = Refusal(
 )
 
 
+def token_in(value: bytes, *, bare: bool) -> bytes | None:
+    """The key in an Authorization value: after `Bearer` in any case, or with `bare` the whole of a single word."""
+    if value[:7].lower() == b"bearer ":
+        return value[7:].strip()
+    return value if bare and len(value.split()) == 1 else None
+
+
 class Credentials:
     """Sets `secret` and `passes_authorization`."""
 
@@ -35,7 +42,7 @@ class Credentials:
         if head.authorization is None:
             exchange.secret = secret
             return None
-        token = self._token(head.authorization)
+        token = token_in(head.authorization, bare=self._bare)
         exchange.secret = secret or token
         if token is not None and exchange.secret == token:
             return None
@@ -46,12 +53,6 @@ class Credentials:
     def holds_our_key(self, value: bytes) -> bool:
         """Whether an Authorization value has something in it with the form of this gateway's keys, however put."""
         return self._form.search(value) is not None
-
-    def _token(self, value: bytes) -> bytes | None:
-        """The key in an Authorization value: after `Bearer` in any case, or the whole value where that is allowed."""
-        if value[:7].lower() == b"bearer ":
-            return value[7:].strip()
-        return value if self._bare and len(value.split()) == 1 else None
 
 
 class StrippedCredentials:

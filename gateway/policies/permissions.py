@@ -7,7 +7,7 @@ without a list of its own inherits. The outcome is remembered in the cache entry
 from functools import lru_cache
 
 from gateway.cache.key_cache import Entry
-from gateway.keys.permissions import allows
+from gateway.keys.permissions import both_allow
 from gateway.policies.challenges import Challenges
 from gateway.policies.contract import PolicySubject
 from gateway.policies.refusal import Refusal
@@ -36,11 +36,7 @@ class Permissions:
 
 
 def _holds(entry: Entry, needed: tuple[str, ...]) -> bool:
-    own = entry.permissions
-    return all(
-        allows(entry.owner_permissions, permission) and (own is None or allows(own, permission))
-        for permission in needed
-    )
+    return all(both_allow(entry.permissions, entry.owner_permissions, permission) for permission in needed)
 
 
 @lru_cache(maxsize=4096)

@@ -153,17 +153,31 @@ class Admission:
             self.admit(following)
 
     async def _tell(self, teller: Teller) -> None:
-        """Answer who the key is, in the API's place."""
+        """Answer who the key is, in the API's place, unless it is no good any more by what the store says now."""
         try:
             told = await teller.tell(self.secret or b"")
         except StoreUnavailable:
             told = None
-        if told is None:
+            refusal: Refusal | None = STORE_UNAVAILABLE
+        else:
+            refusal = await self._judged_again()
+        if refusal is not None:
+            self.refuse(refusal)
+        elif told is None:  # gone, and the worker's memory could not be made to know it
             self.refuse(STORE_UNAVAILABLE)
         elif self.head.method in _READING:
             self.answer(answers.content(told))
         else:
             self.refuse(answers.ONLY_READ)
+
+    async def _judged_again(self) -> Refusal | None:
+        self.now = self.client.worker.clock()
+        for policy in self.route.policies:
+            outcome = policy.check(self)
+            refusal = outcome if outcome is None or isinstance(outcome, Refusal) else await outcome
+            if refusal is not None:
+                return refusal
+        return None
 
     # --- waiting, and changes meanwhile -----------------------------------------------------------------------------
 

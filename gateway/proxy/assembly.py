@@ -35,14 +35,14 @@ def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: async
         )
         for each in settings.routes
     )
-    return Worker(settings.server, routes, pools.values(), loop, _me_route(settings, pipeline, pools, source))
+    return Worker(
+        settings.server, routes, pools.values(), loop, _me_route(settings, pipeline, pools, Teller(source, cache))
+    )
 
 
-def _me_route(
-    settings: Settings, pipeline: Pipeline, pools: dict[str, UpstreamPool], source: KeySource
-) -> Route | None:
+def _me_route(settings: Settings, pipeline: Pipeline, pools: dict[str, UpstreamPool], teller: Teller) -> Route | None:
     if settings.server.me_path is None:
         return None
     first = settings.upstreams[0].name  # a route has an upstream; this one never asks it
     me = RouteSettings(name="me", path=settings.server.me_path, upstream=first)
-    return route(me, pipeline.for_route("required", ()), pools[first], teller=Teller(source))
+    return route(me, pipeline.for_route("required", ()), pools[first], teller=teller)

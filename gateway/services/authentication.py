@@ -8,13 +8,13 @@ Turned down: authenticating by the worker's key cache. It answers in microsecond
 API is called rarely and has to be right.
 """
 
-from typing import Final
-
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.errors import NotAllowed, Unauthenticated
 from gateway.keys import secret as secrets
+from gateway.keys.record import Status
+from gateway.keys.refused import INACTIVE, MALFORMED, MISSING, UNKNOWN, WRONG_ORIGIN
 from gateway.keys.secret import Form
 from gateway.services.actor import Caller
 from gateway.services.authority_rows import caller_from_row, refuse_inactive, select_callers
@@ -24,11 +24,6 @@ from gateway.services.owner_rows import owner_shape, select_owners
 from gateway.services.people_shapes import Me, MyOrganization, MyOwner
 from gateway.store.engine import read_transaction
 from gateway.store.schema import key_secrets, keys, organizations, owners
-
-_MISSING: Final = "This API needs a key: send it as `X-API-KEY: <key>` or `Authorization: Bearer <key>`."
-_MALFORMED: Final = "The API key is not one that this gateway could have issued; check that it was copied whole."
-_UNKNOWN: Final = "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway."
-_EXPIRED: Final = "This secret of the API key was rotated out and its grace period is over; use the newer one."
 
 
 class Authenticator:
@@ -60,15 +55,15 @@ class Authenticator:
         # What is not UTF-8 comes as lone surrogates, and is no secret of ours; nor is what no header could hold.
         presented = (secret or "").strip().encode(errors="surrogatepass")
         if not presented:
-            raise Unauthenticated(_MISSING, code="missing_api_key")
+            raise Unauthenticated(MISSING, code="missing_api_key")
         form = secrets.form(presented, self._key_prefix)
         if form is Form.BROKEN or len(presented) > secrets.MAX_SECRET_BYTES:
-            raise Unauthenticated(_MALFORMED)
+            raise Unauthenticated(MALFORMED)
         try:
             return await self._look_up(presented, form, address, request_id, origin)
         except Unauthenticated as error:
             if self._generic:
-                raise Unauthenticated(_UNKNOWN) from error
+                raise Unauthenticated(UNKNOWN) from error
             raise
 
     async def me(self, caller: Caller) -> Me:
@@ -81,7 +76,7 @@ class Authenticator:
             owner = (await connection.execute(select_owners().where(owners.c.id == authority.owner_id))).one()
             organization = (await connection.execute(select(organizations).where(at_home))).one()
         if key is None:
-            raise Unauthenticated(_UNKNOWN)
+            raise Unauthenticated(UNKNOWN)
         return Me(
             key=key_from_row(key, self._clock()),
             owner=MyOwner(
@@ -108,14 +103,12 @@ class Authenticator:
             found = await connection.execute(having.where(key_secrets.c.digest == secrets.digest(presented)))
             row = found.one_or_none()
         if row is None:
-            raise Unauthenticated(_UNKNOWN if form is Form.GENUINE else _MALFORMED)
+            raise Unauthenticated(UNKNOWN if form is Form.GENUINE else MALFORMED)
         now = self._clock()
         refuse_inactive(row, now)
         if row.valid_until is not None and row.valid_until <= now:
-            raise Unauthenticated(_EXPIRED, code="expired_api_key")
+            code, detail = INACTIVE[Status.EXPIRED]
+            raise Unauthenticated(detail, code=code)
         if row.allowed_origins is not None and origin not in row.allowed_origins:
-            detail = (
-                "This key is for the pages of its allowed origins alone, and the call does not come from one of them."
-            )
-            raise NotAllowed(detail, code="origin_not_allowed")
+            raise NotAllowed(WRONG_ORIGIN, code="origin_not_allowed")
         return caller_from_row(row, address=address, request_id=request_id)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import Unauthenticated
 from gateway.keys.authority import Authority
 from gateway.keys.record import Status, status
+from gateway.keys.refused import INACTIVE
 from gateway.services.actor import Actor, Caller
 from gateway.store.schema import keys, members, organizations, owners
 
@@ -38,12 +39,6 @@ _COLUMNS: Final = (
     organizations.c.removed_at.label("organization_removed_at"),
 )
 
-_INACTIVE: Final = {
-    Status.REVOKED: ("revoked_api_key", "The API key has been revoked; use another one."),
-    Status.EXPIRED: ("expired_api_key", "The API key has expired; use a newer one."),
-    Status.DISABLED: ("disabled_api_key", "The API key is disabled; an administrator can enable it again."),
-}
-
 
 def select_callers(*further: Any) -> Select[Any]:  # noqa: ANN401 - any column or labelled expression
     """Select what an authority is made of, and `further` columns; the caller of this adds joins and conditions."""
@@ -63,7 +58,7 @@ def refuse_inactive(row: CallerRow, now: datetime) -> None:
         now=now.timestamp(),
     )
     if standing is not Status.ACTIVE:
-        code, detail = _INACTIVE[standing]
+        code, detail = INACTIVE[standing]
         raise Unauthenticated(detail, code=code)
 
 

@@ -21,9 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.errors import FieldError, Invalid
 from gateway.keys.authority import ADMIN, Authority
+from gateway.keys.identifiers import is_id
 from gateway.services import paging
 from gateway.services.access import require_reading
 from gateway.services.actor import Caller
+from gateway.services.key_rules import find_owner
 from gateway.services.shapes import ActorShape, Shape
 from gateway.store.engine import read_transaction
 from gateway.store.schema import management_events
@@ -77,8 +79,9 @@ class EventPage(Shape):
 class EventFilter:
     """What to read; all that is given has to fit.
 
-    `actor`: the id of a key, or of a member or service account for what was done with any of their keys, or `system`.
-    `key` and `target` are ids of what was acted upon. `since` is included, `until` is not.
+    `actor`: the id of a key; the id, e-mail address or name of a member or service account, removed ones too, for what
+    was done with any of their keys; or `system`. `key` and `target` are ids of what was acted upon.
+    `since` is included, `until` is not.
     """
 
     actor: str | None = None
@@ -108,10 +111,14 @@ class EventService:
         cursor: str | None = None,
         limit: int = paging.DEFAULT_LIMIT,
     ) -> EventPage:
-        """Return one page, newest first. Raises NotAllowed, and Invalid for a bad cursor or limit."""
+        """Return one page, newest first. Raises NotAllowed, and Invalid for a bad cursor or limit.
+
+        An actor's name that fits nobody within reach is NotFound, one that fits several Conflict.
+        """
         require_reading(caller.authority, ADMIN)
-        conditions = [*_conditions(wanted), *_examined(cursor, limit)]
+        beyond = _examined(cursor, limit)
         async with read_transaction(self._engine) as connection:
+            conditions = [*await _acted(connection, caller.authority, wanted.actor), *_conditions(wanted), *beyond]
             found: dict[str, EventRow] = {}
             for scope in _scopes(caller.authority):
                 for row in await _rows(connection, [*scope, *conditions], limit + 1):
@@ -133,8 +140,6 @@ def _scopes(authority: Authority) -> list[list[ColumnElement[bool]]]:
 
 def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.actor is not None:
-        conditions.append(_acted(wanted.actor))
     if wanted.action is not None:
         conditions.append(_COLUMNS.action == wanted.action)
     if wanted.key is not None:
@@ -148,11 +153,17 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _acted(actor: str) -> ColumnElement[bool]:
+async def _acted(connection: AsyncConnection, authority: Authority, actor: str | None) -> list[ColumnElement[bool]]:
+    if actor is None:
+        return []
     if actor == _SYSTEM:
-        return _COLUMNS.actor_id.is_(None)
-    column = _COLUMNS.actor_id if actor.startswith("key_") else _COLUMNS.actor_owner_id
-    return column == actor
+        return [_COLUMNS.actor_id.is_(None)]
+    if is_id("key", actor):
+        return [_COLUMNS.actor_id == actor]
+    if is_id("mem", actor) or is_id("sva", actor):
+        return [_COLUMNS.actor_owner_id == actor]
+    owner = await find_owner(connection, authority, actor, removed=True)
+    return [_COLUMNS.actor_owner_id == owner.id]
 
 
 def _examined(cursor: str | None, limit: int) -> list[ColumnElement[bool]]:

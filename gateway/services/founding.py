@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.errors import Conflict
 from gateway.keys.expiry import ExpiryRules
 from gateway.keys.identifiers import new_id
+from gateway.keys.quoting import quoted
 from gateway.services.actor import Actor
 from gateway.services.key_issuing import issue_key
 from gateway.services.key_request import first_draft
@@ -115,12 +116,14 @@ async def refuse_organization_twins(
     if name is not None:
         same = others & (organizations.c.name == name) & organizations.c.removed_at.is_(None)
         if (await connection.execute(select(exists().where(same)))).scalar_one():
-            detail = f"The organization {name!r} exists already. Use another name for a further one."
+            detail = f"The organization {quoted(name)} exists already. Use another name for a further one."
             raise Conflict(detail, code="organization_exists")
     if external_id is not None:
         same = others & (organizations.c.external_id == external_id)
         if (await connection.execute(select(exists().where(same)))).scalar_one():
-            raise Conflict(f"The external id {external_id!r} is another organization's.", code="external_id_in_use")
+            raise Conflict(
+                f"The external id {quoted(external_id)} is another organization's.", code="external_id_in_use"
+            )
 
 
 async def _add_admin(

@@ -18,7 +18,7 @@ from gateway.services.actor import Actor
 from gateway.services.changed import Changed
 from gateway.services.key_request import Draft
 from gateway.services.key_rows import key_from_row, select_keys
-from gateway.services.shapes import IssuedKey, Key, Warned
+from gateway.services.shapes import ImportedKey, IssuedKey, Key, Warned
 from gateway.services.trail import Target, record_event
 from gateway.store import change_log
 from gateway.store.schema import key_uses, keys
@@ -55,13 +55,15 @@ async def admit_key(
     owner_id: str,
     actor: Actor,
     now: datetime,
-) -> Changed[Key]:
+) -> Changed[ImportedKey]:
     """Insert a key of another system. Raises Conflict where its digest is known here. Within a write transaction."""
+    warnings = await _twin_warning(connection, organization_id, owner_id, draft.name)
     row = {**_row(draft, organization_id, owner_id, actor, now), "imported": True}
     await _insert(connection, row)
     await secret_rows.add_foreign(connection, row["id"], secret, now=now)
     seq = await _tell(connection, "key.import", row, actor)
-    return Changed(await _shown(connection, row["id"], now), seq)
+    key = await _shown(connection, row["id"], now)
+    return Changed(ImportedKey(**dict(key), warnings=warnings), seq)
 
 
 def _row(draft: Draft, organization_id: str, owner_id: str, actor: Actor, now: datetime) -> _Row:

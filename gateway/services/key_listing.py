@@ -142,8 +142,17 @@ async def _by_tail(connection: AsyncConnection, place: Place, wanted: KeyFilter)
     if wanted.search is None:
         return []
     tail = wanted.search.strip().rpartition("…")[2]
-    # Two statements: given all conditions at once, a planner may walk all keys for the one with the tail.
-    having = select(key_secrets.c.key_id).distinct().where(key_secrets.c.tail == tail).limit(MAX_TAIL_MATCHES)
+    # Two statements: given all conditions at once, a planner may walk all keys for the one with the tail. What is in
+    # reach is asked for here too, in a way that no index answers: others may have made up the same tail many times.
+    having = (
+        select(key_secrets.c.key_id)
+        .distinct()
+        .join(keys, keys.c.id == key_secrets.c.key_id)
+        .where(key_secrets.c.tail == tail, keys.c.organization_id.concat("") == place.organization_id)
+        .limit(MAX_TAIL_MATCHES)
+    )
+    if place.owner_id is not None:
+        having = having.where(keys.c.owner_id.concat("") == place.owner_id)
     candidates = list((await connection.execute(having)).scalars())
     if not candidates:
         return []

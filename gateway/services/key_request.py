@@ -16,6 +16,7 @@ from pydantic import Field
 
 from gateway.keys import secret as secrets
 from gateway.keys.expiry import ExpiryRules
+from gateway.keys.origin import MAX_ORIGIN_CHARACTERS
 from gateway.services.requests import (
     Description,
     Expires,
@@ -82,6 +83,12 @@ Prefix = Annotated[
 Presented = Annotated[
     str,
     Rule(matching(r"[^\0]*", "must not hold a NUL"), {"minLength": 1, "maxLength": secrets.MAX_SECRET_BYTES}),
+]
+
+
+# Not `Origin`: what a page sent is judged as the proxy judges it, and one that no browser writes is no page's.
+SentOrigin = Annotated[
+    str, Rule(matching(r"[^\0]*", "must not hold a NUL"), {"minLength": 1, "maxLength": MAX_ORIGIN_CHARACTERS})
 ]
 
 
@@ -154,6 +161,10 @@ class VerifyKey(Request):
     """The whole secret. Spaces around it are forgiven."""
     permissions: Annotated[tuple[Permission, ...], Field(strict=False, max_length=100)] = ()
     """What it is to be used for; the answer is valid only if the key allows all of it."""
+    origin: SentOrigin | None = None
+    """The `Origin` that the secret came with, as the browser sent it.
+
+    Left out or null: it came with none, which is not valid for a key with allowed origins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Changing what a key is called, may do, and how long it lives.
 
-Invariant: what gives more (permissions, origins, life) needs a caller who could make the resulting key today: within
-the organization's maximum, covered by what they hold, and an admin where only admins make keys. What takes away, or
-only renames, needs reach alone. A revoked key is history and is not rewritten.
+Invariant: what gives more (permissions, origins, life) needs a caller who could make the resulting key today: its own
+owner where that is a member, within the organization's maximum, covered by what they hold, and an admin where only
+admins make keys. What takes away, or only renames, needs reach alone. A revoked key is history and is not rewritten.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from gateway.services.access import require_admin
 from gateway.services.changed import Changed
 from gateway.services.key_changing import Change
 from gateway.services.key_request import UpdateKey
-from gateway.services.key_rules import opens, refuse_revoked, require_coverage, widens
+from gateway.services.key_rules import opens, refuse_revoked, require_coverage, require_own_key, widens
 from gateway.services.shapes import Key
 
 
@@ -26,6 +26,7 @@ async def update_key(change: Change, request: UpdateKey, *, admins_only: bool) -
     if _gives_more(change, values):
         if admins_only:
             require_admin(change.authority, "give a key more permissions, origins or time here")
+        require_own_key(change.authority, change.row.owner_kind, change.row.owner_id)
         resulting = values.get("permissions", change.row.permissions)
         require_coverage(change.authority, resulting, change.row.owner_permissions)
     return await change.apply("key.update", values)

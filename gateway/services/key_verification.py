@@ -1,8 +1,9 @@
 """Is this secret valid, and for what: the proxy's question, for services that cannot sit behind it.
 
-Invariant: the answer is the one that the proxy would give at this moment, in the same codes; a key of another
-organization looks like no key at all. Whoever asks holds the whole secret, so they are told why it is refused. Nothing
-is noted: asking is no use of the key, and the secret is held no longer than the question takes.
+Invariant: the answer is the one that the proxy would give at this moment, in the same codes and order; a key of another
+organization looks like no key at all. A key that is bound to pages is good with one of their origins alone, so the
+service tells which one the secret came with. Whoever asks holds the whole secret, so they are told why it is refused.
+Nothing is noted: asking is no use of the key, and the secret is held no longer than the question takes.
 """
 
 from datetime import datetime
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.keys import secret as secrets
-from gateway.keys.permissions import allows, common
+from gateway.keys.permissions import both_allow, common
 from gateway.keys.record import Status
 from gateway.keys.secret import Form
 from gateway.services.key_request import VerifyKey
@@ -56,12 +57,9 @@ def _judged(row: KeyRow, request: VerifyKey, *, ended: bool, now: datetime) -> V
         code = "expired_api_key"
     if code is not None:
         return Verification(valid=False, code=code, key=key, permissions=())
+    if row.allowed_origins is not None and request.origin not in row.allowed_origins:
+        return Verification(valid=False, code="origin_not_allowed", key=key, permissions=())
     held = row.owner_permissions if row.permissions is None else common(row.permissions, row.owner_permissions)
-    if not all(_allowed(row, each) for each in request.permissions):
+    if not all(both_allow(row.permissions, row.owner_permissions, each) for each in request.permissions):
         return Verification(valid=False, code="insufficient_permissions", key=key, permissions=held)
     return Verification(valid=True, code=None, key=key, permissions=held)
-
-
-def _allowed(row: KeyRow, wanted: str) -> bool:
-    own = row.permissions is None or allows(row.permissions, wanted)
-    return own and allows(row.owner_permissions, wanted)

@@ -37,11 +37,11 @@ from gateway.services.key_request import (
     digest_from_text,
 )
 from gateway.services.key_rows import key_from_row
-from gateway.services.key_rules import find_key, find_owner, refuse_revoked, require_coverage
+from gateway.services.key_rules import find_key, find_owner, refuse_revoked, require_coverage, require_enabling
 from gateway.services.organization_rows import active_organization
 from gateway.services.paging import DEFAULT_LIMIT
 from gateway.services.requests import RequestContext, validate
-from gateway.services.shapes import IssuedKey, Key, KeyPage, Verification
+from gateway.services.shapes import ImportedKey, IssuedKey, Key, KeyPage, Verification
 from gateway.services.writing import refuse_lost_race
 from gateway.store.engine import read_transaction
 from gateway.store.schema import key_secrets, keys
@@ -82,7 +82,7 @@ class KeyService:
             await call.remember(change.connection, issued.resource.id, change.now)
             return issued
 
-    async def import_key(self, caller: Caller, body: Body, idempotency_key: str | None = None) -> Changed[Key]:
+    async def import_key(self, caller: Caller, body: Body, idempotency_key: str | None = None) -> Changed[ImportedKey]:
         """Take on a key of another system by the SHA-256 of its secret (`ImportKey`). A repetition has no `seq`.
 
         Raises Conflict where a secret with this digest is or was one of this gateway's.
@@ -91,7 +91,7 @@ class KeyService:
             change = begun.writing
             call = repeatable(change.authority, "key.import", body, idempotency_key)
             if (made := await call.made_before(change.connection, change.now)) is not None:
-                return Changed(await begun.shown(made), None)
+                return Changed(ImportedKey(**dict(await begun.shown(made))), None)
             request = validate(ImportKey, body, begun.context)
             owner_id, wanted = await begun.examined(request)
             imported = await key_issuing.admit_key(
@@ -119,7 +119,7 @@ class KeyService:
         async with read_transaction(self._engine) as connection:
             owner_id = None if caller.authority.administers else caller.authority.owner_id
             if wanted.owner is not None:
-                owner_id = (await find_owner(connection, caller.authority, wanted.owner)).id
+                owner_id = (await find_owner(connection, caller.authority, wanted.owner, removed=True)).id
             place = Place(caller.authority.organization_id, owner_id, self._clock())
             return await key_listing.page(connection, place, wanted, start, limit)
 
@@ -146,11 +146,15 @@ class KeyService:
             return await change.apply("key.disable", _by(change, "disabled"))
 
     async def enable(self, caller: Caller, key_id: str) -> Changed[Key]:
-        """End what `disable` began. An expired key stays expired. Raises Conflict where it is revoked."""
+        """End what `disable` began. An expired key stays expired. Raises Conflict where it is revoked.
+
+        What somebody else than its owner disabled is enabled by admins alone.
+        """
         async with changing(self._engine, self._clock, caller, key_id) as change:
             refuse_revoked(change.row)
             if change.row.disabled_at is None:
                 return change.nothing()
+            await require_enabling(change.connection, change.authority, change.row)
             require_coverage(change.authority, change.row.permissions, change.row.owner_permissions)
             return await change.apply("key.enable", dict.fromkeys(_by(change, "disabled")))
 

@@ -1,14 +1,14 @@
 """Organizations as rows, found and listed within what the caller reaches; and owners found by what they are called.
 
-Invariant: what was removed is not found, and what a caller does not reach is not found either, in the same words: the
-operator reaches every organization, anybody else their own. An id always wins over a name; a name that fits two owners
-is a conflict, never a guess.
+Invariant: what was removed is not found, except where what it left behind is asked for (`removed`); what a caller does
+not reach is not found either, in the same words: the operator reaches every organization, anybody else their own. An id
+always wins over a name; a name that fits two owners is a conflict, never a guess.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, or_, select
+from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.errors import Conflict, NotFound
@@ -62,11 +62,20 @@ def organization_from_row(row: OrganizationRow) -> Organization:
     )
 
 
-async def resolve_owner(connection: AsyncConnection, organization_id: str, reference: str) -> str:
-    """Return the id of the owner with this id, e-mail or service account name. Raises NotFound, Conflict."""
-    names = or_(owners.c.id == reference, owners.c.name == reference, owners.c.name == reference.lower())
-    present = owners.c.organization_id == organization_id, owners.c.removed_at.is_(None)
-    found = (await connection.execute(select(owners.c.id).where(*present, names))).scalars().all()
+async def resolve_owner(
+    connection: AsyncConnection, organization_id: str, reference: str, *, removed: bool = False
+) -> str:
+    """Return the id of the owner with this id, e-mail or service account name. Raises NotFound, Conflict.
+
+    `removed`: who was removed is found by their id as well, and by a name that nobody has now.
+    """
+    named = owners.c.name.in_({reference, reference.lower()})
+    identified, present = owners.c.id == reference, owners.c.removed_at.is_(None)
+    wanted = or_(identified, and_(present, named)) if removed else and_(present, or_(identified, named))
+    query = select(owners.c.id).where(owners.c.organization_id == organization_id)
+    found = (await connection.execute(query.where(wanted))).scalars().all()
+    if removed and not found:
+        found = (await connection.execute(query.where(named))).scalars().all()
     if not found:
         detail = f"There is no owner {quoted(reference)} in this organization."
         raise NotFound(detail, code="owner_not_found")

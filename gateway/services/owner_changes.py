@@ -16,6 +16,7 @@ from gateway.keys.authority import GATEWAY_PERMISSIONS
 from gateway.keys.identifiers import new_id
 from gateway.keys.naming import folded
 from gateway.keys.permissions import allows, covers
+from gateway.keys.quoting import quoted
 from gateway.keys.record import OwnerKind
 from gateway.services.access import require_held
 from gateway.services.owner_rows import NAMES, OwnerRow
@@ -129,11 +130,13 @@ async def _refuse_twins(writing: Writing, kind: OwnerKind, values: Values, *, bu
     if name is not None:
         same = here & (owners.c.kind == kind) & (owners.c.name == name) & owners.c.removed_at.is_(None)
         if (await writing.connection.execute(select(exists().where(same)))).scalar_one():
-            raise Conflict(f"There is a {NAMES[kind]} {name!r} in this organization already.", code=f"{kind}_exists")
+            raise Conflict(
+                f"There is a {NAMES[kind]} {quoted(name)} in this organization already.", code=f"{kind}_exists"
+            )
     if external_id is not None:
         same = here & (owners.c.external_id == external_id)
         if (await writing.connection.execute(select(exists().where(same)))).scalar_one():
-            detail = f"The external id {external_id!r} is that of another member or service account."
+            detail = f"The external id {quoted(external_id)} is that of another member or service account."
             raise Conflict(detail, code="external_id_in_use")
 
 

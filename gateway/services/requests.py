@@ -32,7 +32,7 @@ from gateway.errors import FieldError, Invalid
 from gateway.keys import naming, permissions
 from gateway.keys.expiry import PRESETS, ExpiryRules
 from gateway.keys.origin import MAX_ORIGIN_CHARACTERS, ORIGIN_PATTERN, clean_origin
-from gateway.keys.quoting import field_name
+from gateway.keys.quoting import field_name, holds_secret
 
 MAX_PERMISSIONS: Final = 100
 MAX_ORIGINS: Final = 20
@@ -179,10 +179,19 @@ Description = Annotated[str, Rule(naming.clean_description, {"maxLength": naming
 Email = Annotated[
     str, Rule(naming.clean_email, {"minLength": 3, "maxLength": naming.MAX_EMAIL_CHARACTERS, "format": "email"})
 ]
+_visible = matching(_VISIBLE, "must be 1 to 128 visible ASCII characters, without spaces")
+
+
+def _external_id(text: str) -> str:
+    if holds_secret(text):  # it is sent upstream
+        raise ValueError("must not hold a key's secret")
+    return _visible(text)
+
+
 ExternalId = Annotated[
     str,
     Rule(
-        matching(_VISIBLE, "must be 1 to 128 visible ASCII characters, without spaces"),
+        _external_id,
         {"minLength": 1, "maxLength": 128, "pattern": f"^{_VISIBLE}$"},
     ),
 ]

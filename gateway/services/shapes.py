@@ -116,6 +116,12 @@ class IssuedKey(Key):
     warnings: tuple[Warned, ...] = ()
 
 
+class ImportedKey(Key):
+    """A key of another system, as it was taken on."""
+
+    warnings: tuple[Warned, ...] = ()
+
+
 class KeyPage(Shape):
     """One page of a list."""
 
@@ -125,7 +131,12 @@ class KeyPage(Shape):
 
 
 VerificationCode = Literal[
-    "invalid_api_key", "revoked_api_key", "expired_api_key", "disabled_api_key", "insufficient_permissions"
+    "invalid_api_key",
+    "revoked_api_key",
+    "expired_api_key",
+    "disabled_api_key",
+    "origin_not_allowed",
+    "insufficient_permissions",
 ]
 
 
@@ -133,13 +144,13 @@ class Verification(Shape):
     """What a presented secret is good for."""
 
     valid: bool
-    """Whether a request with it would be let through, as far as the key is concerned."""
+    """Whether a request with it, from the `origin` that was given, would be let through by the proxy."""
     code: VerificationCode | None
     """Why not; null where it is valid."""
     key: Key | None
     """The key; null where the secret is unknown in this organization."""
     permissions: tuple[str, ...]
-    """All that the key may do at this moment: nothing unless it is active."""
+    """All that the key may do at this moment: nothing unless it is active, and used on a page that it is for."""
 
 
 class Organization(Shape):

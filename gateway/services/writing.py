@@ -57,4 +57,5 @@ async def writing(engine: AsyncEngine, clock: Clock, caller: Caller, permission:
 def refuse_lost_race(version: int, if_match: int | None) -> None:
     """Raise PreconditionFailed unless the thing is still at the version that the caller has seen."""
     if if_match is not None and if_match != version:
-        raise PreconditionFailed(f"It is at version {version} by now, not {if_match}. Read it again, then decide.")
+        seen = f", not {if_match}" if if_match > 0 else ""  # versions begin with 1; what never matches has no number
+        raise PreconditionFailed(f"It is at version {version} by now{seen}. Read it again, then decide.")

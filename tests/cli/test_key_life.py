@@ -46,7 +46,7 @@ def test_a_no_at_the_terminal_changes_nothing(gateway: Gateway, key: Key, verb: 
     outcome = gateway("keys", verb, key["id"], typing="n\n")
     assert outcome.status == 1
     assert key["tail"] in outcome.err
-    assert f"{key['id']} was never used" in outcome.err
+    assert f"{key['id']}: when it was last used is not recorded yet\n" in outcome.err
     assert gateway("keys", "show", key["id"], "--json").json["status"] == "active"
 
 
@@ -76,6 +76,9 @@ def test_a_rotation_prints_the_new_secret_and_what_is_left_to_do(gateway: Gatewa
     assert f"gateway keys finish-rotation {key['id']}" in rotated.err
     assert _valid(gateway, secret)
     assert _valid(gateway, key["secret"])
+    assert "when it was last used is not recorded yet" in rotated.err
+    shown = dict(line.split("  ", 1) for line in gateway("keys", "show", key["id"]).out.splitlines())
+    assert (shown["old used"].strip(), shown["last used"].strip()) == ("not recorded", "not recorded")
     again = gateway("keys", "rotate", key["id"])
     assert (again.status, again.out) == (1, "")
     assert gateway("keys", "finish-rotation", key["id"], "--json").json["previous_secret"] is None
@@ -93,7 +96,8 @@ def test_a_rotation_without_grace_has_nothing_left_to_do(gateway: Gateway, key: 
 def test_the_guide_ends_the_old_secret_after_a_yes(gateway: Gateway, key: Key) -> None:
     guided = gateway("rotate", key["id"], typing="\ny\n")
     assert guided.status == 0
-    assert f"the old secret (…{key['tail']}): never used" in guided.err
+    assert f"the old secret (…{key['tail']}): when it was last used is not recorded yet\n" in guided.err
+    assert "quiet" not in guided.err
     assert _valid(gateway, _secret(guided))
     assert not _valid(gateway, key["secret"])
 

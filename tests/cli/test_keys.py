@@ -93,7 +93,7 @@ def test_the_table_has_a_line_per_key_and_says_when_there_are_more(gateway: Gate
     head, line = outcome.out.splitlines()
     assert head.split() == ["ID", "NAME", "TAIL", "STATUS", "OWNER", "EXPIRES", "LAST", "USED"]
     assert line.split()[:5] == [key["id"], "CI", key["tail"], "active", "admin@example.com"]
-    assert line.endswith("never used")
+    assert line.endswith("not recorded")
     assert outcome.err.startswith("gateway: there are more: --cursor ")
 
 
@@ -114,7 +114,57 @@ def test_update_loses_no_race(gateway: Gateway, key: Key) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [("--inherit", "--no-permissions"), ("--origin", "https://a.example", "--any-origin")]
+    "command",
+    [
+        ("keys", "create", "new"),
+        ("keys", "import", "new", "--sha256", "0" * 64, "--entropy-bits", "256"),
+        ("keys", "update", "key_" + "0" * 26),
+        ("members", "add", "new@example.com"),
+        ("members", "update", "admin@example.com"),
+        ("service-accounts", "update", "sva_" + "0" * 26),
+    ],
+    ids=" ".join,
+)
+def test_a_permission_is_never_dropped_for_no_permissions(
+    gateway: Gateway, api: AdminApi, command: tuple[str, ...]
+) -> None:
+    outcome = gateway(*command, "--permission", "orders:read", "--no-permissions")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == "gateway: --permission and --no-permissions contradict each other\n"
+    assert len(gateway("keys", "list", "--admin-url", api.url, "--json").json["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "order"),
+    [
+        ((), "-id"),
+        (("--search", "k"), "name"),
+        (("--status", "expires_soon"), "expires_at"),
+        (("--status", "active"), "-id"),
+    ],
+)
+def test_the_order_without_sort_is_the_one_that_help_tells(
+    gateway: Gateway, api: AdminApi, flags: tuple[str, ...], order: str
+) -> None:
+    for name, expires in (("k2", "7d"), ("k1", "1d"), ("k3", "1h")):
+        gateway("keys", "create", name, "--expires", expires, "--admin-url", api.url)
+    items = gateway("keys", "list", *flags, "--json").json["items"]
+    found = [item[order.removeprefix("-")] for item in items]
+    assert found == sorted(found, reverse=order.startswith("-"))
+    assert len(found) >= 3
+    told = " ".join(gateway("keys", "list", "--help").out.split())
+    assert "by name with --search;" in told
+    assert told.count("newest first") == 1
+    assert "else newest first." in told
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--inherit", "--no-permissions"),
+        ("--inherit", "--permission", "orders:read"),
+        ("--origin", "https://a.example", "--any-origin"),
+    ],
 )
 def test_wishes_that_contradict_each_other_are_wrong_usage(gateway: Gateway, key: Key, flags: tuple[str, ...]) -> None:
     outcome = gateway("keys", "update", key["id"], *flags)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.keys import secret
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Gateway
 
@@ -29,6 +31,36 @@ def test_an_argument_that_is_no_text_is_wrong_usage(gateway: Gateway, arguments:
     outcome = gateway(*arguments)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == f"gateway: argument {position} is not valid UTF-8 text\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["keys", "{}"],
+        ["--{}"],
+        ["keys", "list", "{}"],
+        ["keys", "create", "x", "{}", "and {} too"],
+        ["keys", "list", "--{}"],
+        ["keys", "list", "--{}=x"],
+        ["keys", "list", "--status", "{}"],
+        ["members", "{}"],
+        ["check", " {}\n"],
+    ],
+)
+@pytest.mark.parametrize("prefix", ["sk_", "sk_live_"])
+def test_wrong_usage_never_repeats_a_secret(gateway: Gateway, arguments: list[str], prefix: str) -> None:
+    given = secret.generate(prefix)
+    outcome = gateway(*(argument.format(given) for argument in arguments))
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "(a key's secret)" in outcome.err
+    assert given[len(prefix) : -6] not in outcome.err
+
+
+def test_wrong_usage_repeats_what_is_no_secret(gateway: Gateway) -> None:
+    outcome = gateway("keys", "lst")
+    assert outcome.status == 2
+    assert "No such command 'lst'" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 
@@ -57,6 +58,20 @@ def test_json_says_the_same_and_escapes_what_does_not_print(capsys: pytest.Captu
     assert json.loads(printed) == document
     assert all(character.isprintable() or character == "\n" for character in printed)
     assert "אבגד" in printed
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "UTF8", "utf-16"])
+def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python escapes what an encoding lacks in its own way, which beyond U+FFFF is no JSON."""
+    document = {"name": "🚀 ключ é\x9b"}
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr("sys.stdout", stdout)
+    print_json(document)
+    stdout.flush()
+    printed = written.getvalue().decode(encoding)
+    assert json.loads(printed) == document
+    assert ("🚀" in printed) is (encoding.lower().replace("-", "") == "utf8")
 
 
 def test_moments_are_to_the_second_in_utc() -> None:

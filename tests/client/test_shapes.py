@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from gateway.client.shapes import ChangedKey, IssuedKey, Key, Page
+from gateway.client.shapes import AddedMember, ChangedKey, IssuedKey, Key, Page
 from tests.client.documents import CHANGED_KEY, KEY_DOCUMENT, PROPAGATION
 
 ISSUED = {**KEY_DOCUMENT, "secret": "sk_very_secret", "code": None, "warnings": [], "propagation": PROPAGATION}
+
+MEMBER: dict[str, object] = {
+    "id": "mem_1",
+    "organization_id": "org_1",
+    "email": "a@example.com",
+    "role": "member",
+    "permissions": [],
+    "external_id": None,
+    "created_at": "2030-01-01T00:00:00Z",
+    "version": 1,
+    "propagation": PROPAGATION,
+}
 
 
 def test_a_secret_is_there_to_be_read_and_in_no_repr() -> None:
@@ -18,6 +31,20 @@ def test_a_secret_is_there_to_be_read_and_in_no_repr() -> None:
     assert issued.secret == "sk_very_secret"
     assert "very" not in repr(issued)
     assert "very" not in str(issued)
+
+
+def test_what_has_the_secret_is_what_the_page_says() -> None:
+    """docs/client.md: `repr` and `str` leave it out wherever it is; these hold it."""
+    issued = IssuedKey.read(ISSUED)
+    assert issued.raw["secret"] == issued.model_dump()["secret"] == "sk_very_secret"
+    assert "sk_very_secret" in issued.model_dump_json()
+    added = AddedMember.read({**MEMBER, "key": ISSUED})
+    for answer in (added, Page[IssuedKey].read({"items": [ISSUED], "next_cursor": None})):
+        assert "very" not in f"{answer!r} {answer}"
+    text = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+    assert "`repr` and `str` of an answer leave the secret out" in text
+    for holder in ("made.secret", "made.raw", "made.model_dump()", "made.model_dump_json()"):
+        assert f"`{holder}`" in text
 
 
 def test_what_was_sent_is_kept_as_it_was() -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from sqlalchemy.exc import IntegrityError
 
 from gateway.control import listener
-from gateway.errors import Conflict, FieldError, GatewayError, Invalid, StoreUnavailable, Unauthenticated
+from gateway.errors import Conflict, FieldError, GatewayError, Invalid, NotAllowed, StoreUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,6 +25,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "conflict": lambda: Conflict("It is so already.", code="so_already"),
     "invalid": lambda: Invalid([FieldError("a", "must be"), FieldError("b.c", "must not be")]),
     "no-key": lambda: Unauthenticated("A key, please.", code="missing_api_key"),
+    "origin": lambda: NotAllowed("Another page, please.", code="origin_not_allowed"),
+    "power": lambda: NotAllowed("Ask an admin.", code="admin_required"),
     "bad-key": lambda: Unauthenticated("Another key, please."),
     "store": lambda: StoreUnavailable("The store /var/x.db is gone.", internal="errno 5"),
     "unexpected": lambda: GatewayError("Something in /etc is wrong."),
@@ -148,6 +150,12 @@ async def test_a_401_has_its_challenges_and_says_whether_a_key_was_sent() -> Non
     assert other.json()["code"] == "invalid_api_key"
 
 
+async def test_a_403_that_another_key_would_not_get_is_a_challenge() -> None:
+    async with serving() as port:
+        assert "WWW-Authenticate" in (await exchange(port, request("GET", "/fail/origin"))).headers
+        assert "WWW-Authenticate" not in (await exchange(port, request("GET", "/fail/power"))).headers
+
+
 async def test_a_503_says_when_to_come_back_and_a_405_what_there_is() -> None:
     async with serving() as port:
         assert (await exchange(port, request("GET", "/fail/store"))).headers["Retry-After"] == "1"
@@ -178,6 +186,63 @@ async def test_a_connection_that_does_not_get_to_a_whole_head_is_closed(
         writer.write(sent)
         assert await reader.read() == b""  # ends by itself
         writer.close()
+
+
+@pytest.mark.parametrize("size", [50_000, 10_000_000])
+async def test_a_client_that_does_not_take_its_answer_is_cut_off(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the answer is small enough for a transport to take it whole and call nothing late."""
+    monkeypatch.setattr(listener, "_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(listener, "_IDLE_SECONDS", 0.1)  # after which the connection is closed, once all is written
+    lost = asyncio.Event()
+    ended = listener.Connection.connection_lost
+
+    def told(connection: listener.Connection, error: BaseException | None) -> None:
+        ended(connection, error)
+        lost.set()
+
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=b"x" * size)
+
+    monkeypatch.setattr(listener.Connection, "connection_lost", told)
+    with socket.socket() as opened, socket.socket() as client:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened.bind(("127.0.0.1", 0))
+        opened.listen()
+        address = opened.getsockname()
+        async with listener.serve(opened.detach(), [web.get("/large", large)]):
+            client.settimeout(0)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, request("GET", "/large"))
+            await asyncio.wait_for(lost.wait(), 10)
+
+
+async def test_an_answer_that_is_taken_in_time_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_ANSWER_SECONDS", 10.0)
+    body = b"x" * listener.MAX_BODY_BYTES
+    async with serving() as port:
+        assert (await exchange(port, request("POST", "/echo", body=body))).body == body
+
+
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_MAX_CONNECTIONS", 2)
+    async with serving() as port, contextlib.AsyncExitStack() as opened:
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            opened.callback(writer.close)
+        reader, refused = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        refused.close()
+        writer.close()
+        await writer.wait_closed()
+        for _ in range(50):  # until the other side has noticed
+            with contextlib.suppress(ConnectionError, IndexError):
+                assert (await exchange(port, request("GET", "/"))).status == 404
+                return
+            await asyncio.sleep(0.1)
+        pytest.fail("a place that is free again is not given away")
 
 
 async def test_a_compressed_body_is_not_unpacked() -> None:

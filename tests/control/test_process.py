@@ -119,7 +119,7 @@ async def test_the_admin_api_is_served_on_the_store_by_the_settings(
     engine = create_engine(url)
     made = await OrganizationService(engine, key_prefix="sk_test_").initialise("Acme", "ada@example.com")
     await engine.dispose()
-    auth = AuthSettings(key_prefix="sk_test_", realm="here", error_detail="generic")
+    auth = AuthSettings(key_prefix="sk_test_", realm="here", error_detail="generic", bare_authorization=True)
     route = RouteSettings(name="r", upstream="u", permissions=("orders:read",))
     process = control(url, auth=auth, routes=(route,))
     process.report()
@@ -130,6 +130,9 @@ async def test_the_admin_api_is_served_on_the_store_by_the_settings(
         return requests.request(method, f"{process.url}/v1{path}", headers=headers, json=body, timeout=30)
 
     assert call("GET", "/me").json()["organization"]["name"] == "Acme"
+    headers["Authorization"] = headers.pop("X-API-KEY")  # without a scheme
+    assert call("GET", "/me").status_code == 200
+    headers["X-API-KEY"] = headers.pop("Authorization")
     assert "orders:read" in [each["permission"] for each in call("GET", "/permissions").json()["items"]]
     created = call("POST", "/keys", name="New").json()
     assert created["secret"].startswith("sk_test_")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-HOW: dict[object, How] = {1: "failed", 3: "not found", 4: "not allowed"}
+HOW: dict[object, How] = {1: "failed", 2: "failed", 3: "not found", 4: "not allowed"}
 
 
 class ByCommand:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.keys import naming
+from gateway.keys.secret import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # "I want", which has a non-joiner in it
 
@@ -69,3 +75,16 @@ def test_a_reference_is_an_id_an_address_or_a_name() -> None:
     for text in ("", " ", "a" * 255, "a\x00", "\ud800"):
         with pytest.raises(ValueError, match="must be an id, an e-mail address"):
             naming.clean_reference(text)
+
+
+@pytest.mark.parametrize("clean", [naming.clean_name, naming.clean_description, naming.clean_email])
+def test_a_secret_is_no_name_of_anything(clean: Callable[[str], str]) -> None:
+    """Names are shown in lists, kept in the trail and sent to the API behind the gateway."""
+    with pytest.raises(ValueError, match="secret"):
+        clean(f"for {generate('sk_live_')} @x")
+
+
+def test_an_address_does_not_grow_when_it_is_folded() -> None:
+    """U+FDFA folds to eighteen characters, and cursors are made of folded names."""
+    with pytest.raises(ValueError, match="e-mail"):
+        naming.clean_email("\ufdfa" * 100 + "@example.com")

@@ -94,3 +94,19 @@ def test_an_endless_text_is_not_repeated_endlessly() -> None:
     with pytest.raises(ValueError, match="resource") as caught:
         permissions.validate("x" * 10_000)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("own", "owner", "allowed"),
+    [
+        (None, ("docs:read",), True),
+        (None, ("docs:write",), False),
+        (("docs:*",), ("*:read",), True),
+        (("docs:read",), (), False),
+        ((), ("*:*",), False),
+    ],
+)
+def test_a_key_and_its_owner_must_both_allow(
+    own: tuple[str, ...] | None, owner: tuple[str, ...], *, allowed: bool
+) -> None:
+    assert permissions.both_allow(own, owner, "docs:read") is allowed

@@ -229,14 +229,37 @@ def test_what_is_told_is_what_the_store_says_now() -> None:
     assert told(gate.ask(get(ME)))["key"]["name"] == "renamed"
 
 
-def test_a_key_that_is_gone_by_now_is_told_nothing() -> None:
-    """Its change has not arrived here; the next try is judged by it."""
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (None, (401, "invalid_api_key")),
+        ({"revoked_at": 1.0}, (401, "revoked_api_key")),
+        ({"disabled_at": 1.0}, (401, "disabled_api_key")),
+        ({"expires_at": 1.0}, (401, "expired_api_key")),
+        ({"secret_valid_until": 1.0}, (401, "expired_api_key")),
+        ({"allowed_origins": ("https://app.test",)}, (403, "origin_not_allowed")),
+    ],
+)
+def test_a_key_that_is_no_good_by_now_is_refused_as_what_it_is(
+    key: dict[str, Any] | None, expected: tuple[int, str], *, waits: bool
+) -> None:
+    """Its change has not arrived here, and the worker still holds the key for good."""
     gate = gate_with()
     told(gate.ask(get(ME)))
-    gate.store.records.clear()
-    assert error_of(gate.ask(get(ME)).answer) == (503, "key_store_unavailable")
-    gate.change()
-    assert error_of(gate.ask(get(ME)).answer) == (401, "invalid_api_key")
+    if key is None:
+        gate.store.records.clear()
+    else:
+        gate.store.put(SECRET, **key)
+    gate.store.waits = waits
+    for method in (b"GET", b"POST"):
+        client = gate.ask(get(ME).replace(b"GET", method))
+        for _ in range(2):  # what is to be told, and the key once more
+            gate.answer_lookups()
+        assert error_of(client.answer) == expected
+        assert client.answer.all("www-authenticate")
+    assert error_of(gate.ask(get(b"/")).answer) == expected  # and the worker knows
+    gate.check_counts()
 
 
 def test_a_store_that_makes_it_wait() -> None:
@@ -244,7 +267,7 @@ def test_a_store_that_makes_it_wait() -> None:
     gate.store.waits = True
     client = gate.client()
     client.send(get(ME) + get(b"/second"))
-    for _ in range(2):  # for the key, then for what is told
+    for _ in range(3):  # for the key, for what is told, and for the key as it is then
         assert client.received == b""
         gate.answer_lookups()
     assert client.answers[0].status == 200

@@ -1,8 +1,9 @@
 """A small world of organizations, people and keys: real services on a real store, and the model beside them.
 
 Whoever calls is drawn from all secrets that were ever issued, and what they aim at from all things there ever were, of
-all organizations; so many attempts must fail, each with its own code. After each step every secret is looked up as a
-worker does. No answer and no refusal ever names a thing of another organization.
+all organizations; so many attempts must fail, each with its own code. After each step every secret is judged by the
+proxy's own policies, over what one worker remembers that has followed the change log all the time. No answer and no
+refusal ever names a thing of another organization.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from gateway.cache.key_cache import KeyCache
+from gateway.changes.log_follower import LogFollower
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.keys import secret as secrets
-from gateway.keys.permissions import allows
-from gateway.keys.record import status
+from gateway.policies.identity import identity_fields
+from gateway.policies.pipeline import Pipeline
+from gateway.policies.refusal import Refusal
 from gateway.services.authentication import Authenticator
 from gateway.services.changed import Changed
 from gateway.services.events import EventService
@@ -32,6 +36,7 @@ from gateway.services.service_accounts import ServiceAccountService
 from gateway.services.shapes import Shape
 from gateway.store.engine import create_engine
 from gateway.store.sqlite_reader import SqliteReader
+from tests.policies.subject import Rules, Subject
 from tests.services.model import Effect, Key, Model, Organization, Owner, Refused
 
 if TYPE_CHECKING:
@@ -44,6 +49,8 @@ Aim = TypeVar("Aim", Key, Owner, Organization)
 
 _ID: Final = re.compile(r"\b(?:key|mem|sva|org)_[0-9a-z]{26}\b")
 _SECRET: Final = re.compile(secrets.PATTERN)
+_ALL_THE_TIME: Final = 1e12
+PAGE: Final = "https://app.example.com"
 PROBES: Final = ("docs:read", "docs:write", "other:read", "gateway:read", "gateway:keys", "gateway:members")
 
 
@@ -68,9 +75,30 @@ class Life(RuleBasedStateMachine):
         path = Path(self.until_the_end.enter_context(tempfile.TemporaryDirectory())) / "gateway.db"
         shutil.copy(self.template, path)
         self.runner = self.until_the_end.enter_context(asyncio.Runner())
-        engine, self.clock = create_engine(f"sqlite:///{path}"), Clock()
+        self.clock = Clock()
+        engine = create_engine(f"sqlite:///{path}")
         self.until_the_end.callback(lambda: self.run(engine.dispose()))
-        self.reader = self.until_the_end.enter_context(contextlib.closing(SqliteReader(path)))
+        reader = self.until_the_end.enter_context(contextlib.closing(SqliteReader(path)))
+        cache = KeyCache(
+            reader,
+            positive_ttl_seconds=_ALL_THE_TIME,  # so that nothing but a change ends what is remembered
+            negative_ttl_seconds=_ALL_THE_TIME,
+            max_entries=1000,
+            max_absent_entries=1000,
+            max_stale_seconds=_ALL_THE_TIME,
+            identity=identity_fields,
+            clock=self.seconds,
+            wall_clock=self.seconds,
+        )
+        self.follower = LogFollower(reader, cache, interval_seconds=0.0, clock=self.seconds)
+        self.pipeline = Pipeline(
+            cache,
+            key_prefix="sk_",
+            realm="gateway",
+            generic_errors=False,
+            bare_authorization=False,
+            tenant_header=None,
+        )
         self.authenticator = Authenticator(engine, clock=self.clock)
         self.keys = KeyService(engine, clock=self.clock)
         self.members = MemberService(engine, clock=self.clock)
@@ -80,6 +108,7 @@ class Life(RuleBasedStateMachine):
         self.model = Model(self.clock.now)
         self.every_key: dict[str, Key] = {}  # those that were deleted as well
         self.issued: dict[str, Key] = {}  # by each secret there ever was
+        self.bound: set[str] = set()  # the ids of keys for one page
         self.count = 0
 
     def teardown(self) -> None:
@@ -151,7 +180,7 @@ class Life(RuleBasedStateMachine):
     def authenticated(self, secret: str, standing: str) -> Caller | None:
         found, caller = "active", None
         try:
-            caller = self.run(self.authenticator.authenticate(secret))
+            caller = self.run(self.authenticator.authenticate(secret, origin=PAGE))
         except Unauthenticated as error:
             found = error.code
         assert found == standing
@@ -182,22 +211,34 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_proxy_agrees(self) -> None:
-        """A worker that looks a secret up finds it as good as the model says, and good for the same."""
-        now = self.clock.now.timestamp()
+        """One worker, which remembers what it can, lets every secret do what the model says, and no more."""
+        self.follower.poll()
         for secret in self.issued:
             key, standing = self.model.standing(secret)
-            record = self.reader.read(secrets.digest(secret.encode()))
-            if record is None or key is None:
-                assert (record, standing) == (None, "invalid_api_key")
-                continue
-            moments = {name: getattr(record, name) for name in ("revoked_at", "expires_at", "disabled_at")}
-            found = status(**moments, now=now)
-            over = record.secret_valid_until is not None and record.secret_valid_until <= now
-            assert standing == ("active" if found == "active" and not over else
-                                f"{'expired' if found == 'active' else found}_api_key")  # fmt: skip
-            for probe in PROBES if standing == "active" else ():
-                own = record.permissions is None or allows(record.permissions, probe)
-                assert (own and allows(record.owner_permissions, probe)) is (probe in key.holds)
+            judged = self.judged(secret)
+            if key is not None and key.disabled and standing == "expired_api_key" and judged == "disabled_api_key":
+                continue  # it was remembered as disabled, and nothing but time has passed: refused all the same
+            assert judged == standing
+            bound = key is not None and key.id in self.bound and standing == "active"
+            assert self.judged(secret, page=None) == ("origin_not_allowed" if bound else standing)
+            for probe in PROBES if key is not None and standing == "active" else ():
+                expected = "active" if key is not None and probe in key.holds else "insufficient_permissions"
+                assert self.judged(secret, probe) == expected
+
+    def judged(self, secret: str, *needed: str, page: str | None = PAGE) -> str:
+        """What the policies of a route say: a code, or "active"."""
+        fields = [] if page is None else [f"Origin: {page}".encode()]
+        subject = Subject(secret.encode(), route=Rules(permissions=needed), now=self.seconds(), forwarded=fields)
+        for policy in self.pipeline.for_route("required", needed):
+            refusal = policy.check(subject)
+            assert refusal is None or isinstance(refusal, Refusal)  # this store is never waited for
+            if refusal is not None:
+                return refusal.code
+        assert subject.entry is not None
+        return "active"
+
+    def seconds(self) -> float:
+        return self.clock.now.timestamp()
 
 
 def chosen(things: list[Thing], number: int) -> Thing:

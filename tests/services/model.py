@@ -77,6 +77,7 @@ class Key:
     own: Atoms | None  # None: inherits
     expires: datetime | None
     disabled: bool = False
+    disabled_by: Owner | None = None
     revoked: bool = False
     secrets: dict[str, datetime | None] = field(default_factory=dict)  # and until when they are good
 
@@ -158,14 +159,16 @@ class Model:
         longer = key.expires is not None and (end is None or end > key.expires)
         if wider or longer:
             check(by.reaches_all or not by.owner.home.create_admin, "admin_required")
+            check(key.owner.role is None or key.owner is by.owner, "secret_belongs_to_owner")
             by.covers(own, key.owner)
         return lambda _: change(key, own=own, expires=end)
 
     def switch(self, by: Key, key: Key, *, disabled: bool) -> Effect:
         self.touch(by, key, final=False)
         if key.disabled and not disabled:
+            check(by.reaches_all or key.disabled_by is key.owner, "admin_required")
             by.covers(key.own, key.owner)
-        return lambda _: change(key, disabled=disabled)
+        return lambda _: change(key, disabled=disabled, disabled_by=key.disabled_by if key.disabled else by.owner)
 
     def end(self, by: Key, key: Key, *, delete: bool) -> Effect:
         self.touch(by, key)

@@ -13,7 +13,7 @@ from hypothesis.stateful import initialize, rule
 
 from gateway.services import shapes
 from gateway.services.people_shapes import Member, ServiceAccount
-from tests.services.life import PROBES, Life, chosen
+from tests.services.life import PAGE, PROBES, Life, chosen
 from tests.services.model import Effect, Key, Model, Organization, Owner, atoms, check
 
 if TYPE_CHECKING:
@@ -110,6 +110,20 @@ class LifeOfKeys(Life):
             lambda caller: self.keys.update(caller, key.id, body),
             lambda by: self.model.update_key(by, key, resulting, end),
             key.id,
+        )
+
+    @move(who=NUMBER, which=NUMBER)
+    def someone_binds_a_key_to_a_page(self, who: int, which: int) -> None:
+        """From which everybody here calls, so that they can go on with it."""
+        secret = self.caller(who)
+        key = self.key(which, secret)
+
+        def effect(by: Key) -> Effect:
+            self.model.update_key(by, key, key.own, key.expires)  # or it is refused
+            return lambda _: self.bound.update([key.id])
+
+        self.attempt(
+            secret, lambda caller: self.keys.update(caller, key.id, {"allowed_origins": [PAGE]}), effect, key.id
         )
 
     @move(who=NUMBER, which=NUMBER, disabled=BOTH)
@@ -316,7 +330,7 @@ class LifeOfKeys(Life):
             lacks = "active" if wanted in key.holds else "insufficient_permissions"
             return lambda found: equals(found.code or "active", lacks if standing == "active" else standing)
 
-        body = {"key": secret, "permissions": [wanted]}
+        body = {"key": secret, "permissions": [wanted], "origin": PAGE}
         self.attempt(self.caller(who), lambda caller: self.keys.verify(caller, body), expect)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import func, insert, select
 
-from gateway.errors import Invalid, NotAllowed
+from gateway.errors import Invalid, NotAllowed, NotFound
 from gateway.services.events import EVERYTHING, EventFilter
 from gateway.store.schema import management_events
 from tests.services.query_plans import plans_of
@@ -137,6 +137,7 @@ async def test_filters_fit_all_at_once(world: World) -> None:
     everything = {
         "by key": (EventFilter(actor=calling.authority.key_id), ["key.create"]),
         "by owner": (EventFilter(actor=bob.id), ["key.create"]),
+        "by e-mail": (EventFilter(actor="Bob@example.com"), ["key.create"]),
         "by the system": (EventFilter(actor="system"), ["key.create", "member.create", "organization.create"]),
         "action": (EventFilter(action="key.revoke"), ["key.revoke"]),
         "key": (EventFilter(key=own.id), ["key.revoke", "key.create"]),
@@ -149,6 +150,21 @@ async def test_filters_fit_all_at_once(world: World) -> None:
     }
     for name, (wanted, expected) in everything.items():
         assert [each.action for each in await read(world, world.admin, wanted)] == expected, name
+
+
+async def test_the_actor_may_be_named_also_when_removed_and_a_name_of_nobody_is_told(world: World) -> None:
+    bob, calling = await world.invite("bob@example.com")
+    _, robot = await world.employ("ci", "gateway:read", "gateway:keys")
+    await world.keys.create(robot, {"name": "own", "permissions": []})
+    await world.keys.create(calling, {"name": "own"})
+    await world.members.remove(world.admin, bob.id, {"keys": "revoke"})
+    for actor in ("ci", "bob@example.com", bob.id):
+        assert told(await read(world, world.admin, EventFilter(actor=actor))) == [("key.create", "own")]
+    assert told(await read(world, robot, EventFilter(actor="ci"))) == [("key.create", "own")]
+    for caller, actor in ((world.admin, "nobody@example.com"), (robot, "ada@example.com"), (robot, "nobody")):
+        with pytest.raises(NotFound) as caught:
+            await read(world, caller, EventFilter(actor=actor))
+        assert caught.value.code == "owner_not_found"
 
 
 @pytest.mark.parametrize(("cursor", "limit"), [("nonsense", 0), ("WyJldmVudHMiLCAibm8gdGltZSIsICIiXQ", 1001)])
@@ -173,8 +189,8 @@ PLANS = {
     "time": (EventFilter(since=NOON, until=NOON), "organization"),
     "key": (EventFilter(key="key_1"), "target"),
     "target": (EventFilter(target="mem_1"), "target"),
-    "actor": (EventFilter(actor="key_1"), "actor"),
-    "owner": (EventFilter(actor="mem_1"), "actor_owner"),
+    "actor": (EventFilter(actor=f"key_{'0' * 26}"), "actor"),
+    "owner": (EventFilter(actor=f"mem_{'0' * 26}"), "actor_owner"),
     "action": (EventFilter(action="key.create"), "action"),
     "own": (EVERYTHING, "target_owner"),
 }

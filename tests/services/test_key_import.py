@@ -13,14 +13,14 @@ from gateway.errors import Conflict, Invalid, NotAllowed
 from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
-    from gateway.services.shapes import Key
+    from gateway.services.shapes import ImportedKey
     from tests.services.conftest import World
 
 SECRET = b"legacy-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 DIGEST = hashlib.sha256(SECRET).digest()
 
 
-async def take_on(world: World, **body: object) -> Key:
+async def take_on(world: World, **body: object) -> ImportedKey:
     whole = {"name": "Legacy", "sha256": DIGEST.hex(), "entropy_bits": 128, **body}
     return (await world.keys.import_key(world.admin, whole)).resource
 
@@ -51,8 +51,16 @@ async def test_an_imported_key_works_by_its_old_secret(world: World, text: str) 
     assert record is not None
     assert record.key_id == key.id
     verified = await world.keys.verify(world.admin, {"key": SECRET.decode()})
-    assert (verified.valid, verified.key) == (True, key)
+    assert (verified.valid, verified.key) == (True, await world.keys.show(world.admin, key.id))
     assert (await world.trail())[-1]["action"] == "key.import"
+
+
+async def test_a_twin_of_a_name_is_warned_about_unless_it_is_somebody_elses(world: World) -> None:
+    await world.employ("ci", "docs:*")
+    twin = (await world.keys.create(world.admin, {"name": "LEGACY"})).resource
+    assert (await take_on(world, owner="ci")).warnings == ()
+    again = await take_on(world, sha256="0" * 64)
+    assert [(each.code, twin.id in each.detail) for each in again.warnings] == [("name_in_use", True)]
 
 
 async def test_a_tail_and_a_prefix_need_not_be_known(world: World) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from sqlalchemy import event, text, update
 
-from gateway.errors import Invalid, NotFound
+from gateway.control.api.operations import OPERATIONS
+from gateway.errors import Conflict, Invalid, NotFound
 from gateway.services import key_listing
-from gateway.services.key_filters import EVERYTHING, KeyFilter, Sort, StatusFilter
+from gateway.services.key_filters import EVERYTHING, KeyFilter, Sort, StatusFilter, examine
 from gateway.store.schema import key_uses
 
 if TYPE_CHECKING:
@@ -127,6 +128,27 @@ async def test_each_filter_finds_exactly_the_keys_that_fit_in_order_whatever_the
     assert {key.status for key in expected} == {"active", "revoked", "expired", "disabled"}
 
 
+async def test_the_keys_of_a_removed_owner_are_found_by_them(world: World) -> None:
+    bob, calling = await world.invite("bob@example.com")
+    key_id = calling.authority.key_id
+    await world.members.remove(world.admin, bob.id, {"keys": "revoke"})
+    for reference in (bob.id, "bob@example.com", "BOB@example.com"):
+        assert [key.id for key in await every(world, KeyFilter(owner=reference), 10)] == [key_id]
+    with pytest.raises(NotFound):
+        await world.keys.create(world.admin, {"name": "Late", "owner": bob.id})
+    again, _ = await world.invite("bob@example.com")  # who is here now goes before who was
+    assert again.key is not None
+    assert [key.id for key in await every(world, KeyFilter(owner="bob@example.com"), 10)] == [again.key.id]
+    assert [key.id for key in await every(world, KeyFilter(owner=bob.id), 10)] == [key_id]
+    await world.members.remove(world.admin, again.id, {"keys": "revoke"})
+    with pytest.raises(Conflict) as caught:
+        await every(world, KeyFilter(owner="bob@example.com"), 10)
+    assert caught.value.code == "owner_ambiguous"
+    eve = await world.another()
+    with pytest.raises(NotFound):
+        await world.keys.list(eve, KeyFilter(owner=bob.id))
+
+
 async def test_without_a_sort_the_order_goes_with_the_filter(world: World) -> None:
     expected = await fill(world)
     newest_first = [key.id for key in reversed(expected)]
@@ -174,6 +196,18 @@ async def test_matches_by_tail_come_first_and_each_once(world: World, sort: Sort
     assert sorted(whole[4:]) == sorted(named)
     for limit in (1, 2, 3, 4, 5):
         assert [key.id for key in await every(world, KeyFilter(search=issued.tail, sort=sort), limit)] == whole
+
+
+async def test_nobody_hides_a_key_from_others_behind_made_up_tails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_listing, "MAX_TAIL_MATCHES", 3)
+    eve = await world.another()
+    imported = {"name": "Old", "entropy_bits": 128, "tail": "aB3dE9"}
+    for number in range(4):
+        await world.keys.import_key(eve, {**imported, "sha256": f"{number:064x}"})
+    own = (await world.keys.import_key(world.admin, {**imported, "sha256": "f" * 64})).resource.id
+    assert [key.id for key in await every(world, KeyFilter(search="aB3dE9"), 5)] == [own]
 
 
 async def test_keys_made_meanwhile_neither_repeat_nor_hide_others(world: World) -> None:
@@ -330,3 +364,15 @@ async def test_what_is_sorted_is_read_by_the_index_of_a_filter_that_leaves_few(w
             continue
         assert any("SCAN few" in step for step in steps), (statement, steps)
         assert not any("SCAN key" in step for step in steps), (statement, steps)
+
+
+def test_the_admin_api_promises_no_longer_texts_than_are_taken() -> None:
+    listing = next(each for each in OPERATIONS if each.name == "list_keys")
+    lengths = {each.name: each.schema.get("maxLength") for each in listing.query}
+    search, owner = lengths["search"], lengths["owner"]
+    assert isinstance(search, int)
+    assert isinstance(owner, int)
+    examine(KeyFilter(search="x" * search, owner="x" * owner), None, 10)
+    with pytest.raises(Invalid) as caught:
+        examine(KeyFilter(search="x" * (search + 1), owner="x" * (owner + 1)), None, 10)
+    assert [fault.field for fault in caught.value.fields] == ["search", "owner"]

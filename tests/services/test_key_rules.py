@@ -152,7 +152,8 @@ async def test_a_service_account_that_administers_makes_no_members_secret_either
 async def test_an_admin_does_everything_else_to_members_keys(world: World) -> None:
     _, caller = await world.invite("bob@example.com")
     key = await make(world, caller, expires="30d")
-    await world.keys.update(world.admin, key.id, {"name": "Bob's", "expires": "1y"})
+    await world.keys.update(world.admin, key.id, {"name": "Bob's", "description": "", "expires": "7d"})
+    await world.keys.update(world.admin, key.id, {"permissions": ["docs:read"], "allowed_origins": []})
     await world.keys.disable(world.admin, key.id)
     await world.keys.enable(world.admin, key.id)
     await world.keys.rotate(caller, key.id)
@@ -212,9 +213,84 @@ async def test_where_admins_make_keys_nobody_else_makes_imports_widens_or_prolon
     world.clock.advance(days=2)
     assert await refused(world.keys.update(bob, key.id, {"expires": "1y"})) == "admin_required"
     await world.keys.update(bob, key.id, {"name": "Renamed", "permissions": []})
-    await world.keys.update(world.admin, key.id, {"expires": "1y"})
+    assert await refused(world.keys.update(world.admin, key.id, {"expires": "1y"})) == "secret_belongs_to_owner"
+    fresh = await make(world, world.admin)
+    _, robot = await world.employ("ci", "gateway:keys")
+    of_robot = await make(world, world.admin, owner="ci", permissions=["gateway:keys"], expires="1d")
+    assert await refused(world.keys.update(robot, of_robot.id, {"expires": "1y"})) == "admin_required"
+    await world.keys.update(world.admin, of_robot.id, {"expires": "1y"})
+    await world.keys.update(world.admin, fresh.id, {"expires": "never"})
+
+
+async def test_where_admins_make_keys_everybody_still_rotates_and_enables_their_own(world: World) -> None:
+    _, bob = await world.invite("bob@example.com")
+    key = await make(world, bob)
+    await world.execute(update(organizations).values(keys_create_requires_admin=True))
     await world.keys.rotate(bob, key.id)
-    await make(world, world.admin)
+    await world.keys.disable(bob, key.id)
+    await world.keys.enable(bob, key.id)
+
+
+async def test_nobody_gives_more_to_another_members_key(world: World) -> None:
+    _, bob = await world.invite("bob@example.com")
+    _, robot = await world.employ("robot", "*:*", "gateway:*")
+    body = {"permissions": ["docs:read"], "expires": "1d", "allowed_origins": ["https://a.example"]}
+    key = await make(world, bob, **body)
+    more = (
+        {"permissions": ["docs:read", "docs:write"]},
+        {"permissions": None},
+        {"expires": "1y"},
+        {"expires": "never"},
+        {"allowed_origins": ["https://a.example", "https://b.example"]},
+        {"allowed_origins": None},
+        {"name": "Mine", "permissions": [], "expires": "1y"},
+    )
+    for caller in (world.admin, robot):
+        for change in more:
+            assert await refused(world.keys.update(caller, key.id, change)) == "secret_belongs_to_owner"
+    world.clock.advance(days=2)
+    assert await refused(world.keys.update(world.admin, key.id, {"expires": "1h"})) == "secret_belongs_to_owner"
+    assert (await world.keys.show(world.admin, key.id)).version == 1
+    for change in more:
+        await world.keys.update(bob, key.id, change)
+
+
+async def test_what_an_admin_disabled_its_owner_does_not_enable(world: World) -> None:
+    _, bob = await world.invite("bob@example.com")
+    _, robot = await world.employ("robot", "*:*", "gateway:keys")
+    for caller in (bob, robot):
+        key = await make(world, caller)
+        await world.keys.disable(world.admin, key.id)
+        await world.keys.disable(caller, key.id)
+        assert await refused(world.keys.enable(caller, key.id)) == "admin_required"
+        await world.keys.enable(world.admin, key.id)
+        await world.keys.disable(caller, key.id)
+        await world.keys.enable(caller, key.id)
+        await world.keys.disable(caller, key.id)
+        await world.keys.enable(world.admin, key.id)
+
+
+async def test_who_disabled_a_key_is_known_when_the_key_it_was_done_with_is_gone(world: World) -> None:
+    _, bob = await world.invite("bob@example.com")
+    _, carol = await world.invite("carol@example.com", role="admin", permissions=["*:*", "gateway:*"])
+    by_bob, by_carol = await make(world, bob), await make(world, bob)
+    other = await world.caller((await make(world, bob)).secret)
+    await world.keys.disable(other, by_bob.id)
+    await world.keys.disable(carol, by_carol.id)
+    for caller in (other, carol):
+        await world.keys.delete(world.admin, caller.authority.key_id)
+    await world.keys.enable(bob, by_bob.id)
+    assert await refused(world.keys.enable(bob, by_carol.id)) == "admin_required"
+
+
+async def test_a_disabled_key_that_was_moved_is_enabled_by_admins_alone(world: World) -> None:
+    bob, calling = await world.invite("bob@example.com")
+    ci, robot = await world.employ("ci", "*:*", "gateway:keys", "gateway:read")
+    key = await make(world, calling, permissions=["docs:read"])
+    await world.keys.disable(calling, key.id)
+    await world.members.remove(world.admin, bob.id, {"keys": "move", "move_to": ci.id})
+    assert await refused(world.keys.enable(robot, key.id)) == "admin_required"
+    await world.keys.enable(world.admin, key.id)
 
 
 async def test_where_admins_revoke_nobody_else_revokes_or_deletes(world: World) -> None:

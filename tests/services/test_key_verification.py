@@ -20,8 +20,8 @@ async def issue(world: World, **body: object) -> IssuedKey:
     return (await world.keys.create(world.admin, {"name": "CI", **body})).resource
 
 
-async def verify(world: World, secret: str | None, *permissions: str) -> Verification:
-    return await world.keys.verify(world.admin, {"key": secret, "permissions": list(permissions)})
+async def verify(world: World, secret: str | None, *permissions: str, origin: str | None = None) -> Verification:
+    return await world.keys.verify(world.admin, {"key": secret, "permissions": list(permissions), "origin": origin})
 
 
 async def test_a_good_secret_is_valid_for_what_key_and_owner_both_allow(world: World) -> None:
@@ -78,6 +78,27 @@ async def test_what_is_unknown_malformed_or_another_organizations_looks_the_same
     assert (await world.keys.verify(eve, {"key": theirs})).valid
 
 
+async def test_a_key_bound_to_pages_is_valid_with_one_of_their_origins_alone(world: World) -> None:
+    issued = await issue(world, allowed_origins=["https://a.example", "https://b.example"], permissions=["docs:read"])
+    for origin in (None, "https://c.example", "HTTPS://A.EXAMPLE", " https://a.example", "https://a.example/", "null"):
+        found = await verify(world, issued.secret, "docs:read", "pay:all", origin=origin)
+        assert (found.valid, found.code, found.permissions) == (False, "origin_not_allowed", ())
+        assert found.key is not None
+    assert (await world.keys.verify(world.admin, {"key": issued.secret})).code == "origin_not_allowed"
+    assert (await verify(world, issued.secret, "docs:read", origin="https://b.example")).valid
+    assert (
+        await verify(world, issued.secret, "pay:all", origin="https://a.example")
+    ).code == "insufficient_permissions"
+    await world.keys.disable(world.admin, issued.id)
+    assert (await verify(world, issued.secret)).code == "disabled_api_key", "told before the origin, as at the proxy"
+
+
+async def test_a_key_bound_to_no_page_is_valid_from_anywhere(world: World) -> None:
+    issued = await issue(world)
+    for origin in (None, "https://a.example", "null"):
+        assert (await verify(world, issued.secret, origin=origin)).valid
+
+
 async def test_a_reader_who_sees_no_other_key_verifies_what_is_presented_to_them(world: World) -> None:
     _, service = await world.employ("edge", "gateway:read")
     issued = await issue(world)
@@ -85,7 +106,16 @@ async def test_a_reader_who_sees_no_other_key_verifies_what_is_presented_to_them
 
 
 async def test_a_bad_request_is_told_without_the_secret(world: World) -> None:
-    for body in ({}, {"key": 5}, {"key": "x" * 513}, {"key": ""}, {"key": "a\0b"}, {"key": "x", "permissions": ["y"]}):
+    for body in (
+        {},
+        {"key": 5},
+        {"key": "x" * 513},
+        {"key": ""},
+        {"key": "a\0b"},
+        {"key": "x", "permissions": ["y"]},
+        {"key": "x", "origin": ""},
+        {"key": "x", "origin": "x" * 301},
+    ):
         with pytest.raises(Invalid) as caught:
             await world.keys.verify(world.admin, body)
         assert "xxx" not in repr(caught.value)

@@ -321,6 +321,10 @@ async def test_a_change_asked_for_on_an_older_version_is_refused(world: World) -
     with pytest.raises(PreconditionFailed, match="version 2") as caught:
         await world.keys.update(world.admin, issued.id, {"name": "CX"}, if_match=1)
     assert caught.value.code == "version_mismatch"
+    assert caught.value.detail == "It is at version 2 by now, not 1. Read it again, then decide."
+    with pytest.raises(PreconditionFailed) as caught:
+        await world.keys.update(world.admin, issued.id, {"name": "CX"}, if_match=0)
+    assert caught.value.detail == "It is at version 2 by now. Read it again, then decide.", "0: of a tag that has none"
     assert (await world.keys.show(world.admin, issued.id)).name == "CD"
 
 

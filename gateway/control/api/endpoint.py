@@ -43,12 +43,15 @@ _log: Final = logging.getLogger(__name__)
 class Endpoint:
     """Serves one operation; `handle` is its route's handler."""
 
-    __slots__ = ("_operation", "_propagation", "_services")
+    __slots__ = ("_bare_authorization", "_operation", "_propagation", "_services")
 
-    def __init__(self, operation: Operation, services: Services, propagation: Propagation) -> None:
+    def __init__(
+        self, operation: Operation, services: Services, propagation: Propagation, *, bare_authorization: bool
+    ) -> None:
         self._operation = operation
         self._services = services
         self._propagation = propagation
+        self._bare_authorization = bare_authorization
 
     def route(self, id_pattern: str) -> web.RouteDef:
         """The operation's method and path, and this; `id_pattern` takes the place of `{id}`. A GET answers HEAD."""
@@ -75,7 +78,7 @@ class Endpoint:
     async def _caller(self, request: web.Request) -> Caller:
         """Find out who calls, by what the store says now."""
         return await self._services.authenticator.authenticate(
-            presented_key(request.headers),
+            presented_key(request.headers, bare_authorization=self._bare_authorization),
             request.remote,
             request[REQUEST_ID],
             origin=request.headers.get("Origin"),

@@ -8,9 +8,10 @@ from gateway.control.api import query
 from gateway.control.api.operation import Operation
 from gateway.control.api.parameters import PAGE
 from gateway.keys.authority import KEYS, READ
+from gateway.keys.naming import MAX_EMAIL_CHARACTERS, MAX_NAME_CHARACTERS
 from gateway.services import key_request as requests
 from gateway.services.key_filters import MAX_UNUSED_DAYS, KeyFilter, Sort, StatusFilter
-from gateway.services.shapes import IssuedKey, Key, KeyPage, Verification
+from gateway.services.shapes import ImportedKey, IssuedKey, Key, KeyPage, Verification
 
 if TYPE_CHECKING:
     from gateway.control.api.operation import Call, Services
@@ -25,7 +26,7 @@ async def _create(services: Services, call: Call) -> Changed[IssuedKey]:
     return await services.keys.create(call.caller, call.body, call.idempotency_key)
 
 
-async def _import(services: Services, call: Call) -> Changed[Key]:
+async def _import(services: Services, call: Call) -> Changed[ImportedKey]:
     return await services.keys.import_key(call.caller, call.body, call.idempotency_key)
 
 
@@ -112,8 +113,16 @@ OPERATIONS: Final = (
         answers=KeyPage,
         query=(
             query.choice("status", get_args(StatusFilter), "What the key is at this moment."),
-            query.text("owner", "Whose: an id, a member's e-mail address or a service account's name."),
-            query.text("search", "The beginning of the name, in any case, or the last characters of the secret."),
+            query.text(
+                "owner",
+                "Whose: an id, a member's e-mail address or a service account's name. Removed ones are found as well.",
+                max_characters=MAX_EMAIL_CHARACTERS,
+            ),
+            query.text(
+                "search",
+                "The beginning of the name, in any case, or the last characters of the secret.",
+                max_characters=MAX_NAME_CHARACTERS,
+            ),
             query.whole_number("unused_days", 1, MAX_UNUSED_DAYS, "Not used for so many days, or never since made."),
             query.choice(
                 "sort",
@@ -144,7 +153,10 @@ OPERATIONS: Final = (
         path="/keys/{id}",
         subject=SUBJECT,
         summary="Change a key",
-        description=f"What is left out stays. Widening or extending: {_RESULT[0].lower()}{_RESULT[1:]}",
+        description=(
+            f"What is left out stays. Widening or extending: {_RESULT[0].lower()}{_RESULT[1:]} "
+            "A member's key is widened and extended by that member alone."
+        ),
         permissions=(KEYS,),
         answers=Key,
         changes=True,
@@ -152,7 +164,13 @@ OPERATIONS: Final = (
         body_required=True,
         conditional=True,
         versioned=True,
-        refusals=("admin_required", "permission_escalation", "key_not_found", "key_revoked"),
+        refusals=(
+            "admin_required",
+            "permission_escalation",
+            "secret_belongs_to_owner",
+            "key_not_found",
+            "key_revoked",
+        ),
         act=_update,
     ),
     Operation(
@@ -175,12 +193,12 @@ OPERATIONS: Final = (
         path="/keys/{id}/enable",
         subject=SUBJECT,
         summary="Enable a disabled key",
-        description=_RESULT,
+        description=f"{_RESULT} One that somebody else than its owner disabled is enabled by admins alone.",
         permissions=(KEYS,),
         answers=Key,
         changes=True,
         versioned=True,
-        refusals=("permission_escalation", "key_not_found", "key_revoked"),
+        refusals=("admin_required", "permission_escalation", "key_not_found", "key_revoked"),
         act=_enable,
     ),
     Operation(
@@ -257,7 +275,7 @@ OPERATIONS: Final = (
         summary="Import a key of another system",
         description=f"By the SHA-256 of its secret, which stays as it is and is never sent here. {_RESULT}",
         permissions=(KEYS,),
-        answers=Key,
+        answers=ImportedKey,
         changes=True,
         body=requests.ImportKey,
         body_required=True,

@@ -41,6 +41,7 @@ _STATUSES: Final[tuple[tuple[type[GatewayError], int], ...]] = (
     (Conflict, 409),
     (PreconditionFailed, 412),
 )
+_INSUFFICIENT: Final = frozenset({"insufficient_permissions", "origin_not_allowed"})
 _log: Final = logging.getLogger(__name__)
 
 
@@ -101,11 +102,11 @@ class Problems:
         return _response(status, error.code, error.detail, request_id, headers=self._challenges(error))
 
     def _challenges(self, error: GatewayError) -> CIMultiDict[str]:
-        """WWW-Authenticate of a 401 and of a permission that is missing (RFC 6750 section 3.1)."""
+        """WWW-Authenticate of a 401, and of a good key that is not for this (RFC 6750 section 3.1), as at the proxy."""
         headers: CIMultiDict[str] = CIMultiDict()
         if isinstance(error, Unauthenticated):
             reason = "" if error.code == "missing_api_key" else ', error="invalid_token"'
-        elif error.code == "insufficient_permissions":
+        elif error.code in _INSUFFICIENT:
             reason = ', error="insufficient_scope"'
         else:
             return headers

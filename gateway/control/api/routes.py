@@ -24,7 +24,9 @@ _WORDS: Final = sorted(
 _ID: Final = f"{{id:(?!(?:{'|'.join(_WORDS)})$)[^{{}}/]+}}"
 
 
-def routes(services: Services, propagation: Propagation) -> list[web.RouteDef]:
+def routes(services: Services, propagation: Propagation, *, bare_authorization: bool = False) -> list[web.RouteDef]:
     """To be added to the control application."""
-    endpoints = (Endpoint(operation, services, propagation) for operation in OPERATIONS)
+    endpoints = (
+        Endpoint(operation, services, propagation, bare_authorization=bare_authorization) for operation in OPERATIONS
+    )
     return [*(endpoint.route(_ID) for endpoint in endpoints), *documentation.routes()]

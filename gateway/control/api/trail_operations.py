@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.control.api import query
 from gateway.control.api.operation import Operation
-from gateway.control.api.parameters import PAGE
+from gateway.control.api.parameters import MAX_REFERENCE_CHARACTERS, PAGE
 from gateway.keys.authority import ADMIN, READ
 from gateway.services.events import EventFilter, EventPage
 
@@ -47,7 +47,12 @@ OPERATIONS: Final = (
         permissions=(READ, ADMIN),
         answers=EventPage,
         query=(
-            _word("actor", "Who: the id of a key, or of an owner for all of their keys, or `system`."),
+            query.text(
+                "actor",
+                "Who: the id of a key; for all keys of an owner, removed ones too, their id, e-mail address or name; "
+                "or `system`.",
+                max_characters=MAX_REFERENCE_CHARACTERS,
+            ),
             _word("action", "What: such as `key.revoke`."),
             _word("key", "The id of the key that it was done to."),
             _word("target", "The id of whatever it was done to."),
@@ -55,6 +60,7 @@ OPERATIONS: Final = (
             query.moment("to", "Until then, not included."),
             *PAGE,
         ),
+        refusals=("owner_not_found", "owner_ambiguous"),
         act=_list,
     ),
 )

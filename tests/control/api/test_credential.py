@@ -9,8 +9,8 @@ from gateway.control.api.credential import presented_key
 from gateway.errors import Invalid, Unauthenticated
 
 
-def found(*fields: tuple[str, str]) -> str | None:
-    return presented_key(CIMultiDictProxy(CIMultiDict(fields)))
+def found(*fields: tuple[str, str], bare: bool = False) -> str | None:
+    return presented_key(CIMultiDictProxy(CIMultiDict(fields)), bare_authorization=bare)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,17 @@ def found(*fields: tuple[str, str]) -> str | None:
 )
 def test_a_key_is_found_in_either_field(fields: list[tuple[str, str]]) -> None:
     assert found(*fields) == "sk_a"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("sk_a", "sk_a"), (" sk_a ", "sk_a"), ("Bearer sk_a", "sk_a"), ("Basic dTpw", None), ("Bearer", "Bearer")],
+)
+def test_a_key_without_a_scheme_is_found_where_the_settings_allow_it(value: str, expected: str | None) -> None:
+    assert found(("Authorization", value), bare=True) == expected
+    assert found(("X-API-KEY", "sk_a")) == found(("X-API-KEY", "sk_a"), ("Authorization", "sk_b"))
+    with pytest.raises(Invalid):
+        found(("X-API-KEY", "sk_a"), ("Authorization", "sk_b"), bare=True)
 
 
 @pytest.mark.parametrize("fields", [[], [("X-API-KEY", " ")], [("Authorization", "Basic dTpw")], [("Cookie", "sk_a")]])

@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from gateway.control import propagation
-from gateway.control.propagation import Following
+from gateway.control import following
+from gateway.control.following import Following
 from gateway.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_a_worker_that_follows_already_is_not_waited_for() -> None:
 
 
 async def test_a_silent_worker_is_named_with_the_end_of_what_it_believes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(propagation, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
     before = datetime.now(UTC)
     answer = await Site((1, 5), (2, 4)).following.wait(5)
     assert (answer.applied, answer.of) == (1, 2)
@@ -110,7 +110,7 @@ async def test_a_repeated_call_waits_for_what_the_first_one_changed() -> None:
 
 
 async def test_with_an_unreadable_log_nobody_is_said_to_have_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(propagation, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
     site = Site((1, 4))
     site.unreadable = True
     assert (await site.following.wait(None)).applied == 0
