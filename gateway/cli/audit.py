@@ -16,7 +16,13 @@ app = typer.Typer(help="The audit trail.", no_args_is_help=True)
 @connected
 def list_events(
     connection: Connection,
-    actor: Annotated[str | None, typer.Option(callback=no_secret, help="Only by this actor: the id of a key.")] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option(
+            callback=no_secret,
+            help="Only by this key (its id), by all keys of this owner (e-mail, name or id), or by 'system'.",
+        ),
+    ] = None,
     action: Annotated[str | None, typer.Option(help="Only this, such as key.revoke.")] = None,
     key: Annotated[str | None, typer.Option(callback=no_secret, help="Only of this key: its id.")] = None,
     target: Annotated[str | None, typer.Option(callback=no_secret, help="Only of this thing: its id.")] = None,

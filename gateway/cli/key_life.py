@@ -93,7 +93,8 @@ def show_rotated(connection: Connection, rotated: "IssuedKey") -> None:
         return
     complain(f"the old secret (…{previous.tail or ''}) is good until {moment(previous.valid_until)}; until then:")
     complain("1. put the new one wherever the old one is used")
-    complain("2. check that it is good: gateway keys verify")
+    page = f" --origin {rotated.allowed_origins[0]}" if rotated.allowed_origins else ""
+    complain(f"2. check that it is good: gateway keys verify{page}")
     complain(f"3. make sure that nothing uses the old one any more; {last_used_sentence(previous.last_used)}")
     complain(f"4. then end it: gateway keys finish-rotation {rotated.id}")
 

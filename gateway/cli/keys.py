@@ -18,7 +18,9 @@ from gateway.cli.references import key_id_alone, no_secret
 from gateway.cli.views import KEY_HEADS, key_fields, key_row, show, show_page
 
 if TYPE_CHECKING:
-    from gateway.client.shapes import IssuedKey
+    from collections.abc import Sequence
+
+    from gateway.client.shapes import IssuedKey, Warned
 
 KeyId = Annotated[
     str, typer.Argument(metavar="ID", callback=key_id_alone, help="The key's id (key_…), as the list shows it.")
@@ -84,14 +86,19 @@ def create(
 
 def show_issued(connection: Connection, made: "IssuedKey") -> None:
     """Print a key with its new secret, and what there is to know about that."""
-    for warning in made.warnings:
-        complain(f"warning: {warning.detail}")
+    _warn(made.warnings)
     show(connection, made, [("secret", made.secret or ""), *key_fields(made)])
     if made.secret is not None:
         complain("keep the secret now: only its hash is stored, and it is never shown again")
     else:
         complain("this was asked for before; the secret was in the first answer, and is never shown again")
         complain(f"if it is lost, make another one: gateway keys rotate {made.id}")
+
+
+def _warn(warnings: "Sequence[Warned]") -> None:
+    """Say what was done as asked, and may not be what was meant."""
+    for warning in warnings:
+        complain(f"warning: {warning.detail}")
 
 
 @app.command("list")
@@ -195,6 +202,7 @@ def import_key(
         allowed_origins=origin,
         idempotency_key=idempotency_key,
     )
+    _warn(made.warnings)
     show(connection, made, key_fields(made))
 
 
@@ -208,9 +216,13 @@ def verify(
     permission: Annotated[
         list[str] | None, typer.Option("--permission", help="A permission that it must give; repeat for more.")
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(help="The Origin that it came with; without one, a key for pages of some origins is not good."),
+    ] = None,
 ) -> None:
     """Tell whether a secret is good, and for what; exits with 1 where it is not."""
-    verdict = connection.client.keys.verify(_read_secret(secret_file), permissions=permission)
+    verdict = connection.client.keys.verify(_read_secret(secret_file), permissions=permission, origin=origin)
     answer = "yes" if verdict.valid else f"no: {verdict.code}"
     described = key_fields(verdict.key) if verdict.key is not None else []
     show(connection, verdict, [("valid", answer), ("allows", listed(verdict.permissions)), *described])

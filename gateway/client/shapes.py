@@ -132,6 +132,12 @@ class Warned(Shape):
     detail: str
 
 
+class ChangedImportedKey(ChangedKey):
+    """The answer to an import."""
+
+    warnings: tuple[Warned, ...] = ()
+
+
 class IssuedKey(Key):
     """A key with its new secret: shown this once.
 

@@ -92,7 +92,7 @@ class Admission:
         else:
             route = routes.match(head.host, head.method, head.path)
         if isinstance(route, Refusal):
-            self.refuse(route)
+            self._refuse_method(route)
             return
         self.route = route
         if route.cors is not None:
@@ -105,6 +105,16 @@ class Admission:
             self.refuse(answers.OVERLOADED)
         else:
             self.admit(0)
+
+    def _refuse_method(self, refusal: Refusal) -> None:
+        """No route serves this, at least not with this method; a page that may use the path may read that."""
+        head, routes = self.head, self.client.worker.routes
+        asks = head.method == b"OPTIONS"  # a preflight that fails is read by the browser alone
+        route = routes.with_cors(head.host, head.path) if routes.any_cors and not asks else None
+        if route is not None and route.cors is not None:
+            self.route = route
+            self.origin = route.cors.origin(head.forwarded)
+        self.refuse(refusal)
 
     def _reads_as_another_route(self, route: Route) -> bool:
         """Whether an upstream that reads this path in another way sees what another route stands in front of.

@@ -135,12 +135,7 @@ class RouteTable:
 
     def match(self, host: bytes, method: bytes, path: bytes) -> Route | Refusal:
         """The route of a request; `host` is lower-case and may have a port."""
-        if self._by_host or self._by_suffix:
-            found = self._find_by_host(
-                host.partition(b":")[0] if host[:1] != b"[" else host.partition(b"]")[0] + b"]", path
-            )
-        else:
-            found = self._any_host.find(path)
+        found = self._find(host, path)
         if found is None:
             return NO_ROUTE
         fallback = None
@@ -150,6 +145,19 @@ class RouteTable:
             elif method in each.methods:
                 return each
         return fallback or _method_not_allowed(found)
+
+    def with_cors(self, host: bytes, path: bytes) -> Route | None:
+        """A route there that pages of other origins may use, whatever the method: they may read its refusals too."""
+        for each in self._find(host, path) or []:
+            if each.cors is not None:
+                return each
+        return None
+
+    def _find(self, host: bytes, path: bytes) -> list[Route] | None:
+        if self._by_host or self._by_suffix:
+            name = host.partition(b":")[0] if host[:1] != b"[" else host.partition(b"]")[0] + b"]"
+            return self._find_by_host(name, path)
+        return self._any_host.find(path)
 
     def _find_by_host(self, host: bytes, path: bytes) -> list[Route] | None:
         """Exact host, then wildcards from the longest suffix on, then the routes for any host."""

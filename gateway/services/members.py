@@ -57,15 +57,16 @@ class MemberService:
         """
         async with writing(self._engine, self._clock, caller, MEMBERS) as change:
             require_admin(change.authority, "add members")
+            call = repeatable(change.authority, "member.create", body, idempotency_key)
+            member_id = await call.made_before(change.connection, change.now)
+            if member_id is not None:  # not judged again: what was right then may break a rule of today
+                with_key = body.get("first_key") not in (None, False)
+                return Changed(await _invited_before(change, member_id, with_key=with_key), None)
             organization = await active_organization(change.connection, change.organization_id)
             rules = ExpiryRules(default=organization.default_expiry, maximum=organization.max_expiry)
             request = validate(CreateMember, body, RequestContext(rules, change.now))
             if request.role == "admin":
                 require(change.authority, ADMIN)
-            call = repeatable(change.authority, "member.create", body, idempotency_key)
-            member_id = await call.made_before(change.connection, change.now)
-            if member_id is not None:
-                return Changed(await _invited_before(change, member_id, request), None)
             member_id = await insert_owner(change, "member", _values(request))
             key = await self._first_key(change, member_id, request, rules)
             seq = await log_owner(change, member_id, 1)
@@ -153,11 +154,11 @@ def _values(request: CreateMember) -> dict[str, object]:
     }
 
 
-async def _invited_before(change: Writing, member_id: str, request: CreateMember) -> InvitedMember:
+async def _invited_before(change: Writing, member_id: str, *, with_key: bool) -> InvitedMember:
     """Return the member as they are now, and their first key if it is still there."""
     row = await find_owner(change.connection, change.authority, "member", member_id)
     key = None
-    if request.first_key is not None:
+    if with_key:
         made_along = keys.c.owner_id == member_id, keys.c.created_at == row.created_at
         first = select_keys().where(*made_along).order_by(keys.c.id).limit(1)
         found = (await change.connection.execute(first)).one_or_none()

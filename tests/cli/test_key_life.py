@@ -86,6 +86,15 @@ def test_a_rotation_prints_the_new_secret_and_what_is_left_to_do(gateway: Gatewa
     assert not _valid(gateway, key["secret"])
 
 
+@pytest.mark.usefixtures("api")
+def test_a_rotation_tells_how_to_check_a_secret_that_is_for_pages(gateway: Gateway) -> None:
+    made = gateway("keys", "create", "page", "--origin", "https://a.example", "--json").json
+    rotated = gateway("keys", "rotate", made["id"])
+    (step,) = [line for line in rotated.err.splitlines() if "2. check" in line]
+    command = step.partition(": gateway keys verify ")[2].split()
+    assert gateway("keys", "verify", *command, piped=_secret(rotated)).status == 0
+
+
 def test_a_rotation_without_grace_has_nothing_left_to_do(gateway: Gateway, key: Key) -> None:
     rotated = gateway("keys", "rotate", key["id"], "--grace", "0")
     assert "no good any more" in rotated.err

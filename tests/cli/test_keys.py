@@ -186,6 +186,36 @@ def test_a_secret_of_another_system_is_imported_by_its_hash_and_verified(gateway
     assert secret not in verdict.out + verdict.err
 
 
+def test_an_import_warns_of_a_twin_as_a_create_does(gateway: Gateway, key: Key) -> None:
+    command = ("keys", "import", key["name"], "--entropy-bits", "256", "--sha256")
+    told = f"gateway: warning: Another key of the same owner, {key['id']}, has this name as well.\n"
+    imported = gateway(*command, "0" * 64)
+    assert imported.status == 0
+    assert told in imported.err
+    assert "warning" not in imported.out
+    in_json = gateway(*command, "1" * 64, "--json")
+    assert [each["code"] for each in in_json.json["warnings"]] == ["name_in_use"]
+    assert "gateway: warning: Another key" in in_json.err
+
+
+@pytest.mark.usefixtures("api")
+def test_an_import_without_a_twin_warns_of_nothing(gateway: Gateway) -> None:
+    imported = gateway("keys", "import", "alone", "--sha256", "0" * 64, "--entropy-bits", "256")
+    assert imported.status == 0
+    assert "name_in_use" not in imported.out
+    assert "Another key" not in imported.err
+
+
+@pytest.mark.usefixtures("api")
+def test_verify_judges_the_origin(gateway: Gateway) -> None:
+    made = gateway("keys", "create", "page", "--origin", "https://a.example", "--json").json
+    for flags in ((), ("--origin", "https://b.example")):
+        refused = gateway("keys", "verify", *flags, piped=made["secret"])
+        assert refused.status == 1
+        assert "origin_not_allowed" in refused.out
+    assert gateway("keys", "verify", "--origin", "https://a.example", piped=made["secret"]).status == 0
+
+
 def test_verify_says_no_with_a_reason_and_a_status(gateway: Gateway, key: Key) -> None:
     Path("secret").write_text(key["secret"] + "\n")
     assert gateway("keys", "verify", "--secret-file", "secret", "--permission", "orders:read").status == 0

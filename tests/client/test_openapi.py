@@ -74,9 +74,12 @@ CALLS: Final[dict[str, tuple[Callable[[Client], object], type[shapes.Shape]]]] =
     "finish_rotation": (lambda client: client.keys.finish_rotation("i"), shapes.ChangedKey),
     "import_key": (
         lambda client: client.keys.import_key("n", sha256="0", entropy_bits=128, tail="t", prefix="p", **_KEY),
-        shapes.ChangedKey,
+        shapes.ChangedImportedKey,
     ),
-    "verify_key": (lambda client: client.keys.verify("s", permissions=["a:b"]), shapes.Verification),
+    "verify_key": (
+        lambda client: client.keys.verify("s", permissions=["a:b"], origin="https://a.example"),
+        shapes.Verification,
+    ),
     "create_member": (
         lambda client: client.members.add("e", role="admin", permissions=[], external_id="e", with_key=True),
         shapes.AddedMember,

@@ -405,6 +405,15 @@ def test_or_that_its_body_is_too_large() -> None:
     assert said(client.answer) == READABLE
 
 
+def test_or_that_it_has_no_such_method() -> None:
+    gate = Gate(routes=[{**ROUTE, "methods": ["GET"]}])
+    client = gate.ask(b"DELETE / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD + ORIGIN + b"\r\n")
+    assert error_of(client.answer) == (405, "method_not_allowed")
+    assert said(client.answer) == READABLE
+    client = gate.ask(b"DELETE / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD + OTHER_ORIGIN + b"\r\n")
+    assert said(client.answer) == {}
+
+
 def test_a_refusal_to_another_page_grants_nothing() -> None:
     gate = Gate(routes=[ROUTE])
     client = gate.ask(get(fields=OTHER_ORIGIN))

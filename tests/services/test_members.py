@@ -121,6 +121,16 @@ async def test_a_repeated_call_makes_one_member_and_tells_no_secret_again(world:
     assert await code_of(world.members.create(world.admin, body), Conflict) == "member_exists"
 
 
+async def test_a_repetition_is_not_judged_by_rules_of_today(world: World) -> None:
+    body = {"email": "ru@example.com", "first_key": {"expires": "1y"}}
+    made = await world.members.create(world.admin, body, "once")
+    await world.organizations.update(world.admin, world.admin.authority.organization_id, {"max_expiry": "30d"})
+    again = await world.members.create(world.admin, body, "once")
+    assert (again.seq, again.resource.id) == (None, made.resource.id)
+    assert again.resource.key is not None
+    assert again.resource.key.code == "secret_already_issued"
+
+
 async def test_a_change_is_whole_logged_and_told(world: World) -> None:
     bob = (await world.members.create(world.admin, {"email": "bob@example.com"})).resource
     body = {"email": "rob@example.com", "role": "admin", "permissions": ["docs:read"], "external_id": "u-9"}

@@ -52,7 +52,10 @@ class AsyncEvents:
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Event]:
-        """One page of the trail. `key` and `target` are ids; `action` is such as "key.revoke"."""
+        """One page of the trail. `key` and `target` are ids; `action` is such as "key.revoke".
+
+        `actor` is the id of a key; an owner's id, e-mail address or name, for all of their keys; or "system".
+        """
         query = {
             "actor": actor,
             "action": action,

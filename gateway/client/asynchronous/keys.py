@@ -20,7 +20,7 @@ from gateway.client.requests import (
     new_body,
     path,
 )
-from gateway.client.shapes import ChangedIssuedKey, ChangedKey, Key, Page, Verification
+from gateway.client.shapes import ChangedImportedKey, ChangedIssuedKey, ChangedKey, Key, Page, Verification
 
 Sort = Literal["created", "name", "expires", "last_used"]
 Status = Literal["active", "revoked", "expired", "disabled", "expires_soon"]
@@ -177,7 +177,7 @@ class AsyncKeys:
         owner: str | None = None,
         allowed_origins: Iterable[str] | None = None,
         idempotency_key: str | None = None,
-    ) -> ChangedKey:
+    ) -> ChangedImportedKey:
         """Let a secret of another system work here, by its SHA-256 (hex or base64), without ever sending it.
 
         `entropy_bits`: how much of it is random, on your word; what can be guessed is no key.
@@ -195,12 +195,18 @@ class AsyncKeys:
             allowed_origins=allowed_origins,
         )
         headers = idempotency_fields(idempotency_key)
-        call = Call("POST", path("keys", "import"), ChangedKey, body=fields, fields=headers, repeatable=True)
+        call = Call("POST", path("keys", "import"), ChangedImportedKey, body=fields, fields=headers, repeatable=True)
         return await self._transport.send(call)
 
-    async def verify(self, secret: str, *, permissions: Iterable[str] | None = None) -> Verification:
-        """Whether a secret is good, and for all of `permissions`: for services that cannot stand behind the proxy."""
-        fields = new_body(key=secret, permissions=permissions)
+    async def verify(
+        self, secret: str, *, permissions: Iterable[str] | None = None, origin: str | None = None
+    ) -> Verification:
+        """Whether a secret is good, and for all of `permissions`: for services that cannot stand behind the proxy.
+
+        `origin`: the `Origin` that it came with, as the browser sent it. Without one, a key with allowed origins is
+        no good.
+        """
+        fields = new_body(key=secret, permissions=permissions, origin=origin)
         return await self._transport.send(
             Call("POST", path("keys", "verify"), Verification, body=fields, repeatable=True)
         )

@@ -20,7 +20,7 @@ from gateway.client.requests import (
     new_body,
     path,
 )
-from gateway.client.shapes import ChangedIssuedKey, ChangedKey, Key, Page, Verification
+from gateway.client.shapes import ChangedImportedKey, ChangedIssuedKey, ChangedKey, Key, Page, Verification
 from gateway.client.synchronous.paging import each_item
 from gateway.client.synchronous.transport import Transport
 
@@ -179,7 +179,7 @@ class Keys:
         owner: str | None = None,
         allowed_origins: Iterable[str] | None = None,
         idempotency_key: str | None = None,
-    ) -> ChangedKey:
+    ) -> ChangedImportedKey:
         """Let a secret of another system work here, by its SHA-256 (hex or base64), without ever sending it.
 
         `entropy_bits`: how much of it is random, on your word; what can be guessed is no key.
@@ -197,10 +197,16 @@ class Keys:
             allowed_origins=allowed_origins,
         )
         headers = idempotency_fields(idempotency_key)
-        call = Call("POST", path("keys", "import"), ChangedKey, body=fields, fields=headers, repeatable=True)
+        call = Call("POST", path("keys", "import"), ChangedImportedKey, body=fields, fields=headers, repeatable=True)
         return self._transport.send(call)
 
-    def verify(self, secret: str, *, permissions: Iterable[str] | None = None) -> Verification:
-        """Whether a secret is good, and for all of `permissions`: for services that cannot stand behind the proxy."""
-        fields = new_body(key=secret, permissions=permissions)
+    def verify(
+        self, secret: str, *, permissions: Iterable[str] | None = None, origin: str | None = None
+    ) -> Verification:
+        """Whether a secret is good, and for all of `permissions`: for services that cannot stand behind the proxy.
+
+        `origin`: the `Origin` that it came with, as the browser sent it. Without one, a key with allowed origins is
+        no good.
+        """
+        fields = new_body(key=secret, permissions=permissions, origin=origin)
         return self._transport.send(Call("POST", path("keys", "verify"), Verification, body=fields, repeatable=True))

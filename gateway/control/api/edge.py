@@ -11,6 +11,7 @@ import itertools
 import logging
 import secrets
 import traceback
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -71,6 +72,8 @@ def edge(problems: Problems, request_ids: RequestIds) -> Middleware:
                 "failed", extra={"request_id": request_id, "exception": _kinds(error), "at": _places(error)}
             )
             response = problems.answer(INTERNAL_ERROR, request_id)
+        if not response.prepared and response.status >= HTTPStatus.BAD_REQUEST and "Expect" in request.headers:
+            response.force_close()  # whether the body still comes is up to the client, so nothing may follow
         return response
 
     return at_the_edge

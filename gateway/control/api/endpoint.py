@@ -76,12 +76,13 @@ class Endpoint:
         return self._changed(result, propagation)
 
     async def _caller(self, request: web.Request) -> Caller:
-        """Find out who calls, by what the store says now."""
+        """Find out who calls, by what the store says now. Two origins are none, as at the proxy."""
+        origins = request.headers.getall("Origin", [])
         return await self._services.authenticator.authenticate(
             presented_key(request.headers, bare_authorization=self._bare_authorization),
             request.remote,
             request[REQUEST_ID],
-            origin=request.headers.get("Origin"),
+            origin=origins[0] if len(origins) == 1 else None,
         )
 
     async def _call(self, request: web.Request, caller: Caller) -> Call:

@@ -184,6 +184,8 @@ async def test_a_publishable_key_is_for_its_pages_alone(api: Api) -> None:
     assert (refused.status, refused.code) == (403, "origin_not_allowed")
     allowed = await api.call("GET", "/v1/me", by="page", headers=[("Origin", "https://app.example.com")])
     assert allowed.status == 200
+    both = [("Origin", "https://app.example.com"), ("Origin", "https://evil.example")]
+    assert (await api.call("GET", "/v1/me", by="page", headers=both)).code == "origin_not_allowed"
 
 
 async def test_an_expired_key_is_told_so(api: Api) -> None:
