@@ -88,7 +88,7 @@ class Key(Shape):
     revoked_by: ActorShape | None
     revoked_reason: str | None
     last_used: LastUse | None
-    """The newest request, by whichever secret; null: never used."""
+    """The newest request, by whichever secret; null: no use is recorded."""
     secret_last_used: LastUse | None
     """The newest request made with the present secret; null: none since it was made."""
     previous_secret: PreviousSecret | None
