@@ -64,7 +64,7 @@ async def test_a_repeated_call_makes_one(world: World) -> None:
     again = await world.service_accounts.create(world.admin, {"name": "ci"}, "once")
     assert (again.resource, again.seq) == (first.resource, None)
     other = world.members.create(world.admin, {"name": "ci"}, "once")
-    assert await code_of(other, Invalid) == "invalid"
+    assert await code_of(other, Conflict) == "idempotency_key_reused"
     reused = world.service_accounts.create(world.admin, {"name": "cd"}, "once")
     assert await code_of(reused, Conflict) == "idempotency_key_reused"
 
