@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -116,6 +117,6 @@ def _explain(error: "ClientError") -> ExitStatus:
 def _lines(error: "APIError") -> list[str]:
     """One line per bad field, else the sentence; the request id where the gateway's log has to be asked."""
     lines = [f"{each.field}: {each.rule}" for each in error.errors] or [error.detail]
-    if error.status >= 500 and error.request_id:  # noqa: PLR2004 - from there on it is the gateway's fault
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.request_id:  # the gateway's fault, so its log helps
         lines.append(f"its log knows this as request {error.request_id}")
     return lines

@@ -92,7 +92,7 @@ class Admission:
         else:
             route = routes.match(head.host, head.method, head.path)
         if isinstance(route, Refusal):
-            self._refuse_method(route)
+            self._refuse_unrouted(route)
             return
         self.route = route
         if route.cors is not None:
@@ -106,7 +106,7 @@ class Admission:
         else:
             self.admit(0)
 
-    def _refuse_method(self, refusal: Refusal) -> None:
+    def _refuse_unrouted(self, refusal: Refusal) -> None:
         """No route serves this, at least not with this method; a page that may use the path may read that."""
         head, routes = self.head, self.client.worker.routes
         asks = head.method == b"OPTIONS"  # a preflight that fails is read by the browser alone

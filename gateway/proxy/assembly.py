@@ -1,17 +1,36 @@
-"""Builds the data plane of one worker from its settings: policies, upstream pools, routes.
+"""Builds the data plane of one worker from its settings: key cache, policies, upstream pools, routes.
 
 Names no backend: where keys come from is handed in. Tests build theirs here too, on a store and a clock of their own.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.cache.key_cache import KeyCache, KeySource
+from gateway.policies.identity import identity_fields
 from gateway.policies.pipeline import Pipeline
 from gateway.proxy.routes import Route, RouteTable, route
 from gateway.proxy.teller import Teller
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.proxy.worker import Worker
-from gateway.settings.model import RouteSettings, Settings
+from gateway.settings.model import CacheSettings, RouteSettings, Settings
+
+
+def key_cache(
+    settings: CacheSettings, source: KeySource, *, clock: Callable[[], float], wall_clock: Callable[[], float]
+) -> KeyCache:
+    """Make the worker's memory of keys."""
+    return KeyCache(
+        source,
+        positive_ttl_seconds=settings.positive_ttl_seconds,
+        negative_ttl_seconds=settings.negative_ttl_seconds,
+        max_entries=settings.max_entries,
+        max_absent_entries=settings.max_absent_entries,
+        max_stale_seconds=settings.max_stale_seconds,
+        identity=identity_fields,
+        clock=clock,
+        wall_clock=wall_clock,
+    )
 
 
 def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: asyncio.AbstractEventLoop) -> Worker:

@@ -89,7 +89,7 @@ class Exchange(Admission):
             raise RuntimeError(message)
         self.phase = phase
 
-    # --- prepare and lease ------------------------------------------------------------------------------------------
+    # --- lease ------------------------------------------------------------------------------------------------------
 
     def admitted(self) -> None:
         """Make ready the reader of the request's body, and find a connection."""

@@ -16,16 +16,13 @@ from aiohttp import web
 
 from gateway import logs
 from gateway.cache.direct_lookup import DirectLookup
-from gateway.cache.key_cache import KeyCache
 from gateway.changes.log_follower import LogFollower
 from gateway.errors import GatewayError, StoreBusy
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
-from gateway.policies.identity import identity_fields
 from gateway.proxy.accepting import Accepting
-from gateway.proxy.assembly import assemble
+from gateway.proxy.assembly import assemble, key_cache
 from gateway.proxy.health_checks import check_health
 from gateway.proxy.worker import Worker
-from gateway.settings.model import Settings
 from gateway.store.sqlite_reader import SqliteReader
 
 _GARBAGE_THRESHOLD: Final = 50_000
@@ -55,7 +52,7 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     accepting = Accepting(order.listen_fds, order.slot, backlog=settings.server.backlog)
     reader = SqliteReader(settings.store.sqlite_path, lazy=True)
     lookup = DirectLookup(reader, lambda: SqliteReader(settings.store.sqlite_path))
-    cache = _key_cache(settings, lookup, loop)
+    cache = key_cache(settings.cache, lookup, clock=loop.time, wall_clock=time.time)
     follower = LogFollower(
         reader,
         cache,
@@ -118,21 +115,6 @@ async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: Su
     channel.report("draining")
     await accepting.end(worker)
     await runner.cleanup()
-
-
-def _key_cache(settings: Settings, lookup: DirectLookup, loop: asyncio.AbstractEventLoop) -> KeyCache:
-    cache = settings.cache
-    return KeyCache(
-        lookup,
-        positive_ttl_seconds=cache.positive_ttl_seconds,
-        negative_ttl_seconds=cache.negative_ttl_seconds,
-        max_entries=cache.max_entries,
-        max_absent_entries=cache.max_absent_entries,
-        max_stale_seconds=cache.max_stale_seconds,
-        identity=identity_fields,
-        clock=loop.time,
-        wall_clock=time.time,
-    )
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.cache.key_cache import KeyCache
 from gateway.errors import StoreUnavailable
 from gateway.keys.change import Change
 from gateway.keys.record import CredentialRecord
 from gateway.keys.secret import digest
-from gateway.policies.identity import identity_fields
-from gateway.proxy.assembly import assemble
+from gateway.proxy.assembly import assemble, key_cache
 from gateway.proxy.phases import OVER
 from gateway.settings.model import Settings
 from tests.proxy.fake_transport import FakeTransport
@@ -266,7 +264,7 @@ class Gate:
         self.store = KeyStore(self.loop)
         self.store.put(SECRET)
         self.started = time.time() - self.loop.time()
-        self.cache = self._key_cache()
+        self.cache = key_cache(self.settings.cache, self.store, clock=self.loop.time, wall_clock=self.wall_clock)
         self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio)
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
@@ -280,20 +278,6 @@ class Gate:
         self.greeting = b""
         """What an upstream sends at once when it is connected to."""
         DEFECTS.records.clear()
-
-    def _key_cache(self) -> KeyCache:
-        cache = self.settings.cache
-        return KeyCache(
-            self.store,
-            positive_ttl_seconds=cache.positive_ttl_seconds,
-            negative_ttl_seconds=cache.negative_ttl_seconds,
-            max_entries=cache.max_entries,
-            max_absent_entries=cache.max_absent_entries,
-            max_stale_seconds=cache.max_stale_seconds,
-            identity=identity_fields,
-            clock=self.loop.time,
-            wall_clock=self.wall_clock,
-        )
 
     async def _dial(
         self, factory: Callable[[], asyncio.BaseProtocol], host: str, port: int

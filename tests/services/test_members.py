@@ -14,20 +14,13 @@ from gateway.keys import secret as secrets
 from gateway.store.schema import keys, owners
 from gateway.store.sqlite_reader import SqliteReader
 from tests.services.query_plans import plans_of
+from tests.services.refusals import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.services.actor import Caller
     from tests.services.conftest import World
-
-
-async def code_of(call: Awaitable[object], error: type[Exception]) -> str:
-    """The code that the call is refused with."""
-    with pytest.raises(error) as caught:
-        await call
-    code: str = caught.value.code  # type: ignore[attr-defined]
-    return code
 
 
 async def test_a_new_member_has_what_was_asked_for_and_sensible_defaults(world: World) -> None:

@@ -15,20 +15,13 @@ from gateway.services.organization_rows import resolve_owner
 from gateway.store.engine import read_transaction
 from gateway.store.schema import members, organizations, owners
 from gateway.store.sqlite_reader import SqliteReader
+from tests.services.refusals import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.services.actor import Caller
     from tests.services.conftest import World
-
-
-async def code_of(call: Awaitable[object], error: type[Exception]) -> str:
-    """The code that the call is refused with."""
-    with pytest.raises(error) as caught:
-        await call
-    code: str = caught.value.code  # type: ignore[attr-defined]
-    return code
 
 
 # The first one

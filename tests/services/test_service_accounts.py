@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import Conflict, Invalid, NotAllowed, NotFound, PreconditionFailed, Unauthenticated
+from tests.services.refusals import code_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.services.actor import Caller
     from tests.services.conftest import World
-
-
-async def code_of(call: Awaitable[object], error: type[Exception]) -> str:
-    """The code that the call is refused with."""
-    with pytest.raises(error) as caught:
-        await call
-    code: str = caught.value.code  # type: ignore[attr-defined]
-    return code
 
 
 async def test_a_new_service_account_may_do_nothing_unless_it_is_given_something(world: World) -> None:

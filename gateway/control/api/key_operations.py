@@ -77,6 +77,15 @@ async def _verify(services: Services, call: Call) -> Verification:
     return await services.keys.verify(call.caller, call.body)
 
 
+_OF_MAKING: Final = (
+    "admin_required",
+    "permission_escalation",
+    "secret_belongs_to_owner",
+    "key_not_found",
+    "owner_not_found",
+    "owner_ambiguous",
+)
+
 OPERATIONS: Final = (
     Operation(
         name="create_key",
@@ -92,14 +101,7 @@ OPERATIONS: Final = (
         body_required=True,
         makes="/keys",
         versioned=True,
-        refusals=(
-            "admin_required",
-            "permission_escalation",
-            "secret_belongs_to_owner",
-            "key_not_found",
-            "owner_not_found",
-            "owner_ambiguous",
-        ),
+        refusals=_OF_MAKING,
         act=_create,
     ),
     Operation(
@@ -281,16 +283,7 @@ OPERATIONS: Final = (
         body_required=True,
         makes="/keys",
         versioned=True,
-        refusals=(
-            "admin_required",
-            "permission_escalation",
-            "secret_belongs_to_owner",
-            "key_not_found",
-            "owner_not_found",
-            "owner_ambiguous",
-            "digest_in_use",
-            "digest_retired",
-        ),
+        refusals=(*_OF_MAKING, "digest_in_use", "digest_retired"),
         act=_import,
     ),
     Operation(

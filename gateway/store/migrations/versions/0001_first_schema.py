@@ -16,7 +16,8 @@ depends_on = None
 def upgrade() -> None:
     """Create everything, in the order the foreign keys ask for."""
     _identity_and_log()
-    _organizations_and_owners()
+    _organizations()
+    _owners()
     _keys()
     _secrets()
 
@@ -68,7 +69,7 @@ def _identity_and_log() -> None:
     op.create_index("ix_management_events_target", "management_events", ["target_id", "id"])
 
 
-def _organizations_and_owners() -> None:
+def _organizations() -> None:
     op.create_table(
         "organizations",
         sa.Column("id", sa.Text(), nullable=False),
@@ -99,6 +100,9 @@ def _organizations_and_owners() -> None:
         sqlite_where=sa.text("removed_at IS NULL"),
         postgresql_where=sa.text("removed_at IS NULL"),
     )
+
+
+def _owners() -> None:
     op.create_table(
         "owners",
         sa.Column("id", sa.Text(), nullable=False),
