@@ -73,6 +73,12 @@ class StoreUnavailable(Unreachable):
     default_code = "key_store_unavailable"
 
 
+class RedisUnavailable(Unreachable):
+    """Redis cannot be asked, or refuses what is asked of it: what it would have said is read from the store."""
+
+    default_code = "redis_unavailable"
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One bad field of a request: its name (dotted where nested) and the rule it breaks, as a public sentence."""

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from gateway.cli.compilation import WITNESS, is_compiled
+from tests.servers.postgres import PostgresServer, postgres_server
+from tests.servers.redis import RedisServer, redis_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tests.servers.postgres_store import PostgresStore
 
 _LIST: Final = Path(__file__).parent / "system-packages.txt"
 _SYSTEM_PATH: Final = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
@@ -27,6 +31,14 @@ def pytest_configure() -> None:
     """A run that is to test the compiled build ends at once where the checkout would be imported instead."""
     if os.environ.get("KEYGATE_EXPECT_COMPILED") == "1" and not is_compiled():
         raise pytest.UsageError(f"{WITNESS} is not compiled: another gateway than the compiled one would be tested")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured on the way (`record_property("figure", …)`); none of them is judged by it."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")
 
 
 def system_packages() -> dict[str, str]:
@@ -58,3 +70,32 @@ def eventually() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One for all tests of this process that take a database each and let the server itself be."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_store(postgres: PostgresServer) -> PostgresStore:
+    """A migrated database that tests share one after the other: `await postgres_store.empty()` comes first."""
+    from tests.servers.postgres_store import PostgresStore  # noqa: PLC0415 - SQLAlchemy, for a few of the tests
+
+    return PostgresStore(postgres)
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """For tests that kill or stop it."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(system_program: Callable[[str], str]) -> Iterator[Callable[..., RedisServer]]:
+    """Start redis-servers of this test's own, with more options if wanted."""
+    with redis_servers(system_program) as start:
+        yield start

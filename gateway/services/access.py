@@ -39,6 +39,12 @@ def require_operator(authority: Authority, what: str) -> None:
         raise NotAllowed(detail, code="operator_required")
 
 
+def require_operators_organization(authority: Authority, what: str) -> None:
+    """Raise NotAllowed unless the call is made for the organization that runs this gateway."""
+    if not authority.operator:
+        raise NotAllowed(f"Only the organization that operates this gateway may {what}.", code="operator_required")
+
+
 def require_held(authority: Authority, permissions: Iterable[str]) -> None:
     """Raise NotAllowed, naming what is missing, unless the caller holds all of what is to be handed on."""
     missing = [each for each in permissions if not authority.holds((each,))]

@@ -42,7 +42,7 @@ class EventTarget(Shape):
     """What was acted upon, named as it was then. It may be gone, or have another name now."""
 
     kind: str
-    """key, member, service_account or organization."""
+    """key, member, service_account, organization or gateway."""
     id: str
     name: str
 

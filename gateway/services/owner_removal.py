@@ -1,8 +1,8 @@
 """Removing a member or a service account: what becomes of their keys is said first, and done with the removal.
 
 Invariant: nothing is orphaned. In one transaction the owner is marked as removed and each key of theirs that is not
-revoked is revoked, or moved to a service account which the caller could have made it for. One row in the change log is
-enough for that: workers drop all keys of an owner who changed, whoever they belong to by then.
+revoked is revoked, or moved to a service account which the caller could have made it for. One row in the change log for
+each owner concerned is enough for that: workers drop all keys of an owner who changed, whoever they belong to by then.
 
 Revoked keys stay with the removed owner, as history. Each key's own trail tells what became of it, so a removal takes
 time that grows with the number of keys; nobody removes an owner of very many of them often.
@@ -69,6 +69,8 @@ async def remove_owner(writing: Writing, row: OwnerRow, request: RemoveOwner) ->
         heir = await find_owner(writing.connection, writing.authority, "service_account", request.move_to)
         await _refuse_escalation(writing, row, heir)
         await _dispose(writing, row, "key.move", {"owner_id": heir.id}, heir.id)
+        # Whoever keeps records by owner finds the keys that were moved at their new one alone.
+        await log_owner(writing, heir.id, heir.version)
         left = KeysLeft(revoked=0, moved=count, moved_to=owner_shape(heir))
     return Removed(left, await _mark(writing, row, left))
 

@@ -28,7 +28,7 @@ class Target:
     """What was acted upon, named as it is at that moment, and whose it is: a key's owner, or the owner themselves."""
 
     organization_id: str
-    kind: Literal["key", "member", "service_account", "organization"]
+    kind: Literal["key", "member", "service_account", "organization", "gateway"]
     id: str
     name: str
     owner_id: str | None

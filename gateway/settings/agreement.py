@@ -87,6 +87,14 @@ def _cache(settings: Settings) -> Iterator[Disagreement]:
             "a new key would take longer to be accepted than a revoked one to be refused",
             (("cache", "positive_ttl_seconds"),),
         )
+    interval = settings.cache.poll_interval_milliseconds
+    if 0 < known * 1000 < interval:
+        yield Disagreement(
+            ("cache", "poll_interval_milliseconds"),
+            f"is {number(interval)}, longer than cache.positive_ttl_seconds, {number(known)}: "
+            "between two looks for changes, nothing could be believed any more",
+            (("cache", "positive_ttl_seconds"),),
+        )
 
 
 def _twins(table: str, rows: Iterable[UpstreamSettings | RouteSettings]) -> Iterator[Disagreement]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Asked for by name often enough to deserve more than "unknown": what this version does not have.
 MOST_LISTED = 6
-_NOT_YET = ("redis", "audit")
+_NOT_YET = ("audit",)
 
 
 @dataclass(frozen=True, slots=True)

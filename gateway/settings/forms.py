@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from gateway.settings.addresses import parse_host, parse_listen, parse_network, parse_target
 from gateway.settings.quoting import MAX_SUGGESTED_CHARACTERS, quoted
+from gateway.settings.server_urls import postgres_url
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -168,9 +169,12 @@ def realm(text: str) -> str:
 def store_url(text: str) -> str:
     """Accept the address of the store. The text is never repeated in a reason, as it may hold a password."""
     if re.match(r"postgres(ql)?(\+[a-z0-9]+)?:", text):
-        _refuse('names a PostgreSQL store, which this version cannot use: write "sqlite:///data/gateway.db"')
+        return postgres_url(text)
     if not text.startswith(SQLITE_SCHEME):
-        _refuse('must be written sqlite:///FILE, such as "sqlite:///data/gateway.db"')
+        _refuse(
+            'must be written sqlite:///FILE, such as "sqlite:///data/gateway.db", '
+            "or postgresql://user:password@host:5432/database"
+        )
     file = text.removeprefix(SQLITE_SCHEME)
     if not file or file.endswith("/") or file.startswith(":memory:"):
         _refuse("must name a file: the gateway's processes share it")
@@ -181,6 +185,8 @@ def store_url(text: str) -> str:
 
 def store_path(url: str) -> Path:
     """Return the file that an accepted SQLite address names, relative ones to the working directory."""
+    if not url.startswith(SQLITE_SCHEME):
+        _refuse("names no file")
     return Path(url.removeprefix(SQLITE_SCHEME))
 
 

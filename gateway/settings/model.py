@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from gateway.settings import forms
+from gateway.settings import forms, redis_url, server_urls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,13 +102,39 @@ class StoreSettings(Section):
 
     url: Annotated[str, AfterValidator(forms.store_url)] = Field(
         default="sqlite:///data/gateway.db",
-        description="sqlite:///FILE; a relative file starts at the working directory, sqlite:////FILE at the root.",
+        description="sqlite:///FILE, relative to the working directory (sqlite:////FILE: to the root), for one node; "
+        "postgresql://user:password@host:5432/database?sslmode=verify-full for several.",
+    )
+    connections_per_worker: int = Field(
+        default=4, ge=1, le=64, description="Most connections that each worker opens to PostgreSQL."
     )
 
     @property
+    def is_sqlite(self) -> bool:
+        """Whether the store is a file of this machine, else it is a PostgreSQL database that nodes share."""
+        return self.url.startswith(forms.SQLITE_SCHEME)
+
+    @property
     def sqlite_path(self) -> Path:
-        """The file that `url` names, relative to the working directory where `url` is."""
+        """The file that `url` names, relative to the working directory where `url` is; ValueError where it is none."""
         return forms.store_path(self.url)
+
+
+class RedisSettings(Section):
+    """The key table that workers of all nodes share. The store stays the truth; without Redis, workers ask it alone."""
+
+    url: Annotated[str, AfterValidator(redis_url.accepted_redis_url)] | None = Field(
+        default=None,
+        examples=["redis://127.0.0.1:6379/0"],
+        description="redis://host:6379/0 (rediss:// with TLS), unix:///SOCKET, redis+sentinel://host:26379,host/SERVICE"
+        " or redis+cluster://host:6379,host; unset is no Redis.",
+    )
+    namespace: Annotated[str, AfterValidator(server_urls.redis_namespace)] = Field(
+        default="keygate", description="What all names in Redis begin with; one for each store."
+    )
+    timeout_milliseconds: int = Field(
+        default=250, ge=10, le=10_000, description="Longest wait for Redis; the store is asked after that."
+    )
 
 
 class CacheSettings(Section):
@@ -131,7 +157,10 @@ class CacheSettings(Section):
         description="How long past its time a known key is still believed while the store cannot be asked; 0 is never.",
     )
     poll_interval_milliseconds: int = Field(
-        default=50, ge=5, le=10_000, description="How often a worker looks for changed keys in an SQLite store."
+        default=50,
+        ge=5,
+        le=10_000,
+        description="How often a worker asks the store for changed keys, where Redis does not tell of them.",
     )
 
 
@@ -320,6 +349,7 @@ class Settings(Section):
     server: ServerSettings = Field(default=ServerSettings(), description="The proxy's listener.")
     control: ControlSettings = Field(default=ControlSettings(), description="The control listener.")
     store: StoreSettings = Field(default=StoreSettings(), description="Where keys are kept.")
+    redis: RedisSettings = Field(default=RedisSettings(), description="The key table that workers share.")
     cache: CacheSettings = Field(default=CacheSettings(), description="What workers remember of keys.")
     auth: AuthSettings = Field(default=AuthSettings(), description="How keys look and how they are refused.")
     log: LogSettings = Field(default=LogSettings(), description="The gateway's own log.")

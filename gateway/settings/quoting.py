@@ -56,7 +56,7 @@ def redact(text: str) -> str:
     # Only what stands before the last @ can be a password; looking there alone keeps the time linear in the length.
     before, at, after = text.rpartition("@")
     text = re.sub(r"(://[^:/?#\s]*):.*", r"\1:***", before, count=1, flags=re.DOTALL) + at + after
-    return re.sub(r"(?i)([?&;](?:password|passwd|pwd|sslpassword)=)[^&;\s]*", r"\1***", text)
+    return re.sub(r"(?i)([?&;](?:[a-z_]*password|passwd|pwd)=)[^&]*", r"\1***", text)
 
 
 def _escaped(character: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.settings import kinds
 from gateway.settings.model import Settings
+from gateway.settings.restart import RESTART_NEEDED
 from gateway.settings.toml_text import value_text
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ flag), the setting and the reason, and exit with status 78:
     gateway.toml:9: cache.positive_ttl_seconds: must be a number from 0 to 86_400, not "1m"
     gateway.toml:17: routes[1].upstream: names "biling", which is no upstream; did you mean "billing"?
 
+## When they change
+
+`gateway reload`, or SIGHUP to a gateway that was started without a terminal, reads the same file, flags and variables
+again. Every process is replaced by one with the new settings, without losing a request. If anything is wrong, nothing
+changes and every mistake is named. A restart is needed, and a reload is refused, where one of these differs:
+RESTART_NEEDED.
+
+## How values are written
+
 Positions in lists count from 0. Times are numbers of what the name ends in and may have a fraction where the rule says
 "a number". Numbers may have `_` between digits.
 """
@@ -66,7 +76,8 @@ Positions in lists count from 0. Times are numbers of what the name ends in and 
 
 def reference() -> str:
     """Return the whole page."""
-    parts = [_PROSE]
+    fixed = ", ".join(f"`{name}`" for name in RESTART_NEEDED)
+    parts = [_PROSE.replace("RESTART_NEEDED", fixed)]
     for table, model in kinds.walk(Settings):
         parts.append(f"\n## `{kinds.header(table)}`\n\n{' '.join((model.__doc__ or '').split())}\n\n")
         parts.append("| setting | default | must be | meaning |\n|---|---|---|---|\n")

@@ -1,9 +1,10 @@
 """Appending to `key_changes`, the one place where a `seq` is given out.
 
 Invariant: `seq` is dense and in commit order. It is the highest so far plus one, taken inside a write transaction; as
-SQLite has one writer at a time, no other transaction can take a number in between, and one that rolls back takes its
-number with it. A sequence or AUTOINCREMENT was turned down: both leave gaps, and followers could not tell a gap from a
-message they have missed.
+a store has one such transaction at a time (`engine`), no other can take a number in between, one that rolls back takes
+its number with it, and whoever sees a number sees all below it. A sequence or AUTOINCREMENT was turned down: both leave
+gaps, and on PostgreSQL the higher of two numbers may be committed first; followers could tell neither from a message
+they have missed.
 """
 
 from sqlalchemy import func, insert, select
@@ -19,3 +20,8 @@ async def append(connection: AsyncConnection, kind: SubjectKind, subject_id: str
     values = {"seq": following, "subject_kind": kind, "subject_id": subject_id, "version": version}
     seq: int = (await connection.execute(insert(key_changes).values(values).returning(key_changes.c.seq))).scalar_one()
     return seq
+
+
+async def newest(connection: AsyncConnection) -> int:
+    """Return the seq of the newest change, 0 where there is none."""
+    return int((await connection.execute(select(func.coalesce(func.max(key_changes.c.seq), 0)))).scalar_one())

@@ -264,6 +264,7 @@ retired_digests: Final = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("key_id", Text, nullable=False),
     Column("retired_at", Moment, nullable=False),
+    Index("ix_retired_digests_key", "key_id"),  # the relay writes a tombstone for each digest that a key has lost
     sqlite_with_rowid=False,
 )
 
@@ -288,6 +289,24 @@ key_changes: Final = Table(
     Column("subject_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     CheckConstraint("subject_kind IN ('key', 'owner', 'organization')", name="subject_kind"),
+)
+
+# Who may serve from memory. A worker writes its own row before its first request that needs a key, and again with each
+# look at the log; only in a store that nodes share.
+workers: Final = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),  # node:name:pid, one for each process that ever served
+    Column("node", Text, nullable=False),  # one run of a supervisor
+    Column("host", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("believes_for", Integer, nullable=False),  # milliseconds from its last proof of being current
+    Column("epoch", Text),  # what it has applied, and of which run of the log; NULL: nothing yet
+    Column("applied", BigInteger),
+    Column("entered_at", Moment, nullable=False),
+    Column("heard_at", Moment, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 management_events: Final = Table(

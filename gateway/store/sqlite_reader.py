@@ -16,29 +16,20 @@ was stopped). From then on the old file is let go of and nothing can be read; as
 
 import os
 import sqlite3
-from functools import lru_cache
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from gateway.errors import StoreBusy, StoreUnavailable
 from gateway.keys.change import Change
-from gateway.keys.record import CredentialRecord, OwnerKind
+from gateway.keys.projection import LogLook
+from gateway.keys.record import CredentialRecord
+from gateway.store.log_rows import LOG_COLUMNS, LOG_TABLES, look_of
+from gateway.store.record_rows import SELECT_RECORD, record_from_row
 
-_MICROSECONDS: Final = 1e6
-
-_READ: Final = """
-SELECT s.id, s.valid_until,
-       k.id, k.name, k.version, k.expires_at, k.disabled_at, k.revoked_at, k.permissions,
-       g.id, g.external_id, o.kind, o.id, o.name, o.external_id, o.permissions,
-       o.removed_at, g.removed_at, k.allowed_origins
-  FROM key_secrets s
-  JOIN keys k ON k.id = s.key_id
-  JOIN owners o ON o.id = k.owner_id
-  JOIN organizations g ON g.id = k.organization_id
- WHERE s.digest = ?
-"""
+_READ: Final = SELECT_RECORD + "?"
+_LOOK: Final = "SELECT " + LOG_COLUMNS + LOG_TABLES.format(seq="?", rows="?")
 _HEAD: Final = "SELECT max(seq) FROM key_changes"
 _CHANGES: Final = "SELECT seq, subject_kind, subject_id, version FROM key_changes WHERE seq > ? ORDER BY seq LIMIT ?"
 _EPOCH: Final = "SELECT epoch FROM store_identity"
@@ -85,7 +76,7 @@ class SqliteReader:
             row = self._connection.execute(_READ, (digest,)).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
-        return None if row is None else _record(digest, row)
+        return None if row is None else record_from_row(digest, row)
 
     def data_version(self) -> int:
         """Return a number that differs from the last one whenever something was committed, or the file was replaced.
@@ -119,12 +110,21 @@ class SqliteReader:
         except sqlite3.Error as error:
             self._fail(error)
 
+    def look(self, seq: int, limit: int = 1000) -> LogLook:
+        """Return epoch and head of the log, the change at `seq`, and those that follow it, all of one moment."""
+        try:
+            rows = self._connection.execute(_LOOK, (seq, limit + 1)).fetchall()
+        except sqlite3.Error as error:
+            self._fail(error)
+        if not rows:
+            raise self._without_identity()
+        return look_of(seq, limit, rows)
+
     def epoch(self) -> str:
         """Return the random name of this run of the log. Another epoch means: forget everything."""
         found = self._scalar(_EPOCH)
         if not isinstance(found, str):
-            detail = f"The key store {self._path} has no identity. Run the gateway's migrations on it."
-            raise StoreUnavailable(detail, internal="store_identity is empty")
+            raise self._without_identity()
         return found
 
     def close(self) -> None:
@@ -185,6 +185,10 @@ class SqliteReader:
             self._fail(error)
         return None if row is None else row[0]
 
+    def _without_identity(self) -> StoreUnavailable:
+        detail = f"The key store {self._path} has no identity. Run the gateway's migrations on it."
+        return StoreUnavailable(detail, internal="store_identity is empty")
+
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         """Tell "held by a writer just now" from "cannot be read"."""
         if self._held or _is_busy(error):
@@ -209,55 +213,3 @@ def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
 def _file_identity(path: Path) -> tuple[int, int]:
     found = os.stat(path)  # noqa: PTH116 - called 20 times a second; Path.stat costs twice as much
     return found.st_dev, found.st_ino
-
-
-def _record(digest: bytes, row: tuple[Any, ...]) -> CredentialRecord:  # Any: what SQLite returns has no static type
-    (
-        secret_id, secret_valid_until,
-        key_id, key_name, version, expires_at, disabled_at, revoked_at, permissions,
-        *owner, owner_removed_at, organization_removed_at, allowed_origins,
-    ) = row  # fmt: skip
-    if revoked_at is None:
-        # Services revoke or move the keys of whoever is removed. Should one be left over, it is dead all the same.
-        revoked_at = owner_removed_at if owner_removed_at is not None else organization_removed_at
-    # By position, and the owner as one cached piece: a third of the time that keywords and single fields take.
-    return CredentialRecord(
-        digest,
-        secret_id,
-        None if secret_valid_until is None else secret_valid_until / _MICROSECONDS,
-        key_id,
-        key_name,
-        version,
-        None if expires_at is None else expires_at / _MICROSECONDS,
-        None if disabled_at is None else disabled_at / _MICROSECONDS,
-        None if revoked_at is None else revoked_at / _MICROSECONDS,
-        None if permissions is None else _words(permissions),
-        *_owner(*owner),
-        None if allowed_origins is None else _words(allowed_origins),
-    )
-
-
-_Owner = tuple[str, str | None, OwnerKind, str, str, str | None, tuple[str, ...]]
-
-# Many keys have the same owner, organization, permissions and origins. Handing out the same objects again keeps 100,000
-# cached records small; the bound keeps these tables small too. (sys.intern was turned down: it never forgets on
-# Python 3.12.)
-
-
-@lru_cache(maxsize=4096)
-def _owner(  # the last seven fields of a record, as they follow each other there
-    organization_id: str,
-    organization_external_id: str | None,
-    kind: OwnerKind,
-    owner_id: str,
-    name: str,
-    external_id: str | None,
-    permissions: str,
-) -> _Owner:
-    return organization_id, organization_external_id, kind, owner_id, name, external_id, _words(permissions)
-
-
-@lru_cache(maxsize=4096)
-def _words(text: str) -> tuple[str, ...]:
-    """Split permissions or origins as they are stored: neither holds spaces, so one between two is all it takes."""
-    return tuple(text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import insert, select
 
+from gateway.keys import secret as secrets
 from gateway.keys.identifiers import new_id
 from gateway.services.authentication import Authenticator
 from gateway.services.events import EventService
@@ -18,8 +20,11 @@ from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
 from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine, read_transaction, write_transaction
+from gateway.store.location import is_postgres, sqlite_path
 from gateway.store.migrate import migrate
-from gateway.store.schema import key_changes, management_events, owners, service_accounts
+from gateway.store.postgres_reader import PostgresReader
+from gateway.store.schema import key_changes, management_events, metadata, owners, service_accounts
+from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,9 +33,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from gateway.keys.record import CredentialRecord
     from gateway.services.actor import Caller
     from gateway.services.people_shapes import InvitedMember, ServiceAccount
     from gateway.services.shapes import Initialised
+    from tests.servers.postgres_store import PostgresStore
 
 
 @dataclass
@@ -50,7 +57,7 @@ class Clock:
 class World:
     """One store with one organization, `Acme`, whose admin is ada@example.com."""
 
-    path: Path
+    url: str
     engine: AsyncEngine
     clock: Clock
     keys: KeyService
@@ -94,6 +101,27 @@ class World:
         made = await self.organizations.initialise(name, admin)
         return await self.caller(made.key.secret)
 
+    async def record(self, secret: str | None) -> CredentialRecord | None:
+        """What a worker that asks the store finds for this secret."""
+        digest = secrets.digest((secret or "").encode())
+        if not is_postgres(self.url):
+            with contextlib.closing(SqliteReader(sqlite_path(self.url))) as reader:
+                return reader.read(digest)
+        asking = PostgresReader(self.url, connections=1)
+        try:
+            await asking.open()
+            return await asking.read(digest)
+        finally:
+            await asking.close()
+
+    async def stored(self) -> bytes:
+        """Everything that the store has written down."""
+        if not is_postgres(self.url):
+            path = sqlite_path(self.url)
+            return b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*"))
+        tables = [await self.rows(select(table)) for table in metadata.tables.values()]
+        return repr(tables).encode()
+
     async def execute(self, statement: Executable) -> None:
         async with write_transaction(self.engine) as connection:
             await connection.execute(statement)
@@ -120,16 +148,26 @@ class World:
         return owner["id"]
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated and empty store, of each kind in its turn."""
+    if request.param == "postgres":
+        store: PostgresStore = request.getfixturevalue("postgres_store")
+        await store.empty()
+        return store.url
+    url = f"sqlite:///{tmp_path / 'gateway.db'}"
+    migrate(url)
+    return url
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    path = tmp_path / "gateway.db"
-    migrate(f"sqlite:///{path}")
-    engine, clock = create_engine(f"sqlite:///{path}"), Clock()
+async def world(store_url: str) -> AsyncIterator[World]:
+    engine, clock = create_engine(store_url), Clock()
     organizations = OrganizationService(engine, clock=clock)
     initialised = await organizations.initialise("Acme", "ada@example.com")
     authenticator = Authenticator(engine, clock=clock)
     yield World(
-        path=path,
+        url=store_url,
         engine=engine,
         clock=clock,
         keys=KeyService(engine, clock=clock),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from gateway.cache.key_cache import KeyCache
+from gateway.changes.applier import Applier
 from gateway.changes.log_follower import LogFollower
 from gateway.errors import GatewayError, Unauthenticated
 from gateway.keys import secret as secrets
@@ -90,7 +91,9 @@ class Life(RuleBasedStateMachine):
             clock=self.seconds,
             wall_clock=self.seconds,
         )
-        self.follower = LogFollower(reader, cache, interval_seconds=0.0, clock=self.seconds)
+        self.follower = LogFollower(
+            reader, Applier(cache), interval_seconds=0.0, clock=self.seconds, proven=cache.proven
+        )
         self.pipeline = Pipeline(
             cache,
             key_prefix="sk_",
@@ -212,7 +215,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_proxy_agrees(self) -> None:
         """One worker, which remembers what it can, lets every secret do what the model says, and no more."""
-        self.follower.poll()
+        self.follower.look()
         for secret in self.issued:
             key, standing = self.model.standing(secret)
             judged = self.judged(secret)

@@ -19,6 +19,8 @@ from gateway.store.sqlite_reader import SqliteReader
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers.postgres import PostgresServer
+
 # Creates up to 1,000 keys, eight at a time, and prints each secret once its creation has been acknowledged.
 CREATOR = """
 import asyncio, sys
@@ -93,6 +95,21 @@ def test_a_second_process_goes_on_where_the_killed_one_stopped(tmp_path: Path) -
     second = create_until_killed(f"sqlite:///{path}", "Other", 8)
     with contextlib.closing(SqliteReader(path)) as reader:
         assert all(reader.read(secrets.digest(secret.encode())) for _, secret in (*first, *second))
+
+
+def test_in_postgresql_too_nothing_acknowledged_is_lost_and_a_killed_writer_leaves_no_lock(
+    postgres: PostgresServer,
+) -> None:
+    name = postgres.new_database()
+    url = postgres.url(name)
+    migrate(url)
+    acknowledged = [*create_until_killed(url, "Acme", 20), *create_until_killed(url, "Other", 8)]
+    found = set(postgres.execute("SELECT id FROM keys", name).split())
+    assert {key_id for key_id, _ in acknowledged} <= found
+    assert set(postgres.execute("SELECT key_id FROM key_secrets", name).split()) == found
+    logged = "SELECT subject_id FROM key_changes WHERE subject_kind = 'key'"
+    assert set(postgres.execute(logged, name).split()) == found
+    assert postgres.execute("SELECT count(*) = max(seq) FROM key_changes", name) == "t"
 
 
 def test_two_processes_writing_at_once_lose_nothing_and_number_the_log_densely(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ PLANS = {
 }
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", PLANS)
 async def test_every_page_is_read_along_an_index_without_sorting(world: World, name: str) -> None:
     """However long the trail is: the plan is that of a store which knows nothing of its own sizes."""

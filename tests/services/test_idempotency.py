@@ -45,7 +45,7 @@ async def test_a_repeated_import_answers_with_the_same_key(world: World) -> None
 async def test_of_many_calls_at_once_one_makes_a_key_and_the_others_find_it(world: World) -> None:
     before = await count(world)
     body = {"name": "CI"}
-    another_process = create_engine(f"sqlite:///{world.path}")
+    another_process = create_engine(world.url)
     services = [world.keys, KeyService(another_process, clock=world.clock)]
     made = await asyncio.gather(*(services[n % 2].create(world.admin, body, "one") for n in range(10)))
     await another_process.dispose()

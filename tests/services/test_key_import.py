@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import Conflict, Invalid, NotAllowed
-from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from gateway.services.shapes import ImportedKey
@@ -46,8 +44,7 @@ async def test_an_imported_key_works_by_its_old_secret(world: World, text: str) 
         None,
     )
     assert key.permissions == ("docs:read",)
-    with contextlib.closing(SqliteReader(world.path)) as reader:
-        record = reader.read(DIGEST)
+    record = await world.record(SECRET.decode())
     assert record is not None
     assert record.key_id == key.id
     verified = await world.keys.verify(world.admin, {"key": SECRET.decode()})

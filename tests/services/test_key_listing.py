@@ -286,6 +286,7 @@ async def plans(world: World, filters: Sequence[KeyFilter]) -> dict[str, list[st
     return found
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_no_page_scans_or_sorts_all_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes a page cost the same at 1,000,000 keys: statements search an index, in the index's order."""
     monkeypatch.setattr(key_listing, "FEW", 0)  # so that nothing is small enough to be sorted
@@ -305,6 +306,7 @@ async def test_no_page_scans_or_sorts_all_keys(world: World, monkeypatch: pytest
             assert "ORDER BY" not in step, (statement, steps)
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
@@ -331,6 +333,7 @@ async def test_each_filter_and_order_is_read_by_its_own_index(world: World, want
     assert all(f" {index} " in steps[0] for steps in read), read
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_a_page_behind_a_cursor_begins_there_and_not_at_the_beginning_of_the_range(world: World) -> None:
     """With two conditions for where an index is entered SQLite may take the weaker, and walk past all earlier pages."""
     for name in ("CI", "CD", "CX"):
@@ -350,6 +353,7 @@ async def test_a_page_behind_a_cursor_begins_there_and_not_at_the_beginning_of_t
         assert [match.groups() for match in found if match].count(near) <= 1, statement
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_what_is_sorted_is_read_by_the_index_of_a_filter_that_leaves_few(world: World) -> None:
     await create(world, "CI")
     filters = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from gateway.errors import Conflict, Invalid
 from gateway.keys import secret as secrets
 from gateway.services.shapes import LastUse
 from gateway.store.schema import key_secrets, key_uses, retired_digests, secret_uses
-from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from gateway.services.shapes import IssuedKey
@@ -24,11 +22,9 @@ async def issue(world: World, **body: object) -> IssuedKey:
     return (await world.keys.create(world.admin, {"name": "CI", **body})).resource
 
 
-def works(world: World, issued: IssuedKey) -> bool:
+async def works(world: World, issued: IssuedKey) -> bool:
     """Whether a worker that asks the store lets the secret through at this moment, as far as its end goes."""
-    assert issued.secret is not None
-    with contextlib.closing(SqliteReader(world.path)) as reader:
-        record = reader.read(secrets.digest(issued.secret.encode()))
+    record = await world.record(issued.secret)
     if record is None:
         return False
     return record.secret_valid_until is None or world.clock.now.timestamp() < record.secret_valid_until
@@ -57,24 +53,24 @@ async def test_old_and_new_work_side_by_side_and_then_the_new_one_alone(
     assert new.previous_secret is not None
     assert new.previous_secret.tail == old.tail
     assert new.previous_secret.valid_until == world.clock.now + timedelta(hours=hours)
-    assert works(world, old)
-    assert works(world, new)
+    assert await works(world, old)
+    assert await works(world, new)
     world.clock.advance(hours=hours)
-    assert not works(world, old)
-    assert works(world, new)
+    assert not await works(world, old)
+    assert await works(world, new)
     assert (await world.keys.show(world.admin, old.id)).previous_secret is None
 
 
 async def test_no_grace_ends_the_old_secret_at_once(world: World) -> None:
     old = await issue(world)
     new = (await world.keys.rotate(world.admin, old.id, {"grace": "0"})).resource
-    assert not works(world, old)
-    assert works(world, new)
+    assert not await works(world, old)
+    assert await works(world, new)
     assert new.previous_secret is None
     assert await retired(world) == {digest(old)}
     newest = (await world.keys.rotate(world.admin, old.id, {"grace": "0"})).resource
     assert await retired(world) == {digest(old), digest(new)}
-    assert works(world, newest)
+    assert await works(world, newest)
 
 
 async def test_grace_never_outlives_the_key(world: World) -> None:
@@ -102,7 +98,7 @@ async def test_a_second_rotation_waits_for_the_end_of_the_first(world: World) ->
     world.clock.advance(hours=1)
     third = (await world.keys.rotate(world.admin, first.id)).resource
     assert await retired(world) == {digest(first)}
-    assert [works(world, key) for key in (first, second, third)] == [False, True, True]
+    assert [await works(world, key) for key in (first, second, third)] == [False, True, True]
     slots = await world.rows(select(key_secrets.c.slot).where(key_secrets.c.key_id == first.id))
     assert sorted(row.slot for row in slots) == [0, 1]
 
@@ -113,8 +109,8 @@ async def test_finishing_ends_the_old_secret_early_and_twice_is_harmless(world: 
     finished = await world.keys.finish_rotation(world.admin, old.id)
     assert (finished.resource.previous_secret, finished.resource.version) == (None, 3)
     assert finished.seq == (await world.log())[-1][0]
-    assert not works(world, old)
-    assert works(world, new)
+    assert not await works(world, old)
+    assert await works(world, new)
     assert await retired(world) == {digest(old)}
     assert (await world.keys.finish_rotation(world.admin, old.id)).seq is None
     assert (await world.keys.rotate(world.admin, old.id)).resource.previous_secret is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,8 @@ import pytest
 from sqlalchemy import update
 
 from gateway.errors import Invalid
-from gateway.keys import secret as secrets
 from gateway.services.key_filters import KeyFilter
 from gateway.store.schema import organizations
-from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
     from gateway.services.shapes import IssuedKey, Key
@@ -67,8 +64,7 @@ async def test_an_expired_key_lives_on_when_its_date_is_moved_within_the_maximum
 async def test_a_worker_reads_the_change(world: World) -> None:
     issued = await issue(world)
     await change(world, issued.id, name="CD", permissions=["docs:read"], allowed_origins=["https://a.example"])
-    with contextlib.closing(SqliteReader(world.path)) as reader:
-        record = reader.read(secrets.digest(str(issued.secret).encode()))
+    record = await world.record(issued.secret)
     assert record is not None
     assert (record.key_name, record.permissions, record.version) == ("CD", ("docs:read",), 2)
     assert record.allowed_origins == ("https://a.example",)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select, update
 
 from gateway.errors import Conflict, Invalid, NotAllowed, NotFound, PreconditionFailed, Unauthenticated
-from gateway.keys import secret as secrets
 from gateway.services.organization_rows import resolve_owner
 from gateway.store.engine import read_transaction
 from gateway.store.schema import members, organizations, owners
-from gateway.store.sqlite_reader import SqliteReader
 from tests.services.refusals import code_of
 
 if TYPE_CHECKING:
@@ -31,8 +28,7 @@ async def test_initialising_makes_organization_admin_and_a_working_key_that_inhe
     made = world.initialised
     assert made.organization.name == "Acme"
     assert made.member.email == "ada@example.com"
-    with contextlib.closing(SqliteReader(world.path)) as reader:
-        record = reader.read(secrets.digest((made.key.secret or "").encode()))
+    record = await world.record(made.key.secret)
     assert record is not None
     assert (record.organization_id, record.owner_id, record.owner_name) == (
         made.organization.id, made.member.id, "ada@example.com",
@@ -278,8 +274,7 @@ async def test_a_removed_organization_is_gone_with_all_of_its_keys_and_no_others
     assert (await world.log())[-1] == (removed.seq, "organization", made.id, 2)
     for secret in (made.key.secret, second.secret):
         assert await code_of(world.caller(secret), Unauthenticated) == "revoked_api_key"
-        with contextlib.closing(SqliteReader(world.path)) as reader:
-            record = reader.read(secrets.digest((secret or "").encode()))
+        record = await world.record(secret)
         assert record is not None
         assert record.revoked_at == world.clock.now.timestamp()
     assert await code_of(world.members.create(eve, {"email": "x@example.com"}), Unauthenticated) == "revoked_api_key"

@@ -52,6 +52,15 @@ def test_an_unknown_key_is_not_believed_longer_than_a_known_one() -> None:
     assert not found(cache={"positive_ttl_seconds": 0, "negative_ttl_seconds": 0})
 
 
+def test_a_key_is_believed_at_least_until_the_next_look_for_changes() -> None:
+    """Belief counts from the last proof that nothing has changed; without a time, each request asks the store."""
+    cache = {"positive_ttl_seconds": 0.5, "negative_ttl_seconds": 0.5}
+    reasons = found(cache={**cache, "poll_interval_milliseconds": 501})
+    assert "501, longer than cache.positive_ttl_seconds, 0.5" in reasons["cache.poll_interval_milliseconds"]
+    assert not found(cache={**cache, "poll_interval_milliseconds": 500})
+    assert not found(cache={"positive_ttl_seconds": 0, "negative_ttl_seconds": 0, "poll_interval_milliseconds": 501})
+
+
 def test_names_are_used_once() -> None:
     """Upstreams and routes each have their own names."""
     reasons = found(upstreams=[UPSTREAM, UPSTREAM], routes=[ROUTE, {**ROUTE, "path": "/a"}])

@@ -134,14 +134,6 @@ def test_a_tenant_header_is_a_field_that_reaches_the_policies() -> None:
             forms.tenant_header(name.decode())
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
-def test_a_postgresql_store_is_refused_without_repeating_its_password(scheme: str) -> None:
-    """This version keeps its store in SQLite, and says so to those who name another."""
-    with pytest.raises(ValueError, match="PostgreSQL") as caught:
-        forms.store_url(f"{scheme}://gateway:hunter2@db/gateway")
-    assert "hunter2" not in str(caught.value)
-
-
 def test_a_store_address_names_a_relative_or_an_absolute_file() -> None:
     """Three slashes begin at the working directory, four at the root."""
     assert forms.store_path("sqlite:///data/gateway.db") == Path("data/gateway.db")

@@ -14,7 +14,10 @@ from gateway.settings.loading import LoadedSettings, load
 
 Written = Callable[[str], Path]
 
-SQLITE_ALONE = 'must be written sqlite:///FILE, such as "sqlite:///data/gateway.db"'
+STORE_FORM = (
+    'must be written sqlite:///FILE, such as "sqlite:///data/gateway.db", '
+    "or postgresql://user:password@host:5432/database"
+)
 UPSTREAM = '[[upstreams]]\nname = "api"\ntargets = ["http://api"]\n'
 
 
@@ -138,7 +141,7 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(file: Written) 
         [cache]
         positive_ttl_seconds = -1
 
-        [redis]
+        [audit]
         url = "redis://:hunter2@host"
 
         [[upstreams]]
@@ -166,8 +169,8 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(file: Written) 
         gateway.toml:4: control.listen: is "127.0.0.1:8081", which server.listen, "0.0.0.0:8081", takes already: \
 use another port
         gateway.toml:7: cache.positive_ttl_seconds: must be a number from 0 to 86_400, not -1
-        gateway.toml:9: redis: is not available in this version; there are: [server], [control], [store], [cache], \
-[auth], [log], [[upstreams]], [[routes]]
+        gateway.toml:9: audit: is not available in this version; there are: [server], [control], [store], [redis], \
+[cache], [auth], [log], [[upstreams]], [[routes]]
         gateway.toml:14: upstreams[0].targets[0]: must be scheme://host:port alone: the path and query come with \
 each request
         gateway.toml:14: upstreams[0].targets[1]: must be text, not 3
@@ -200,7 +203,7 @@ each request
         ("[server]\nvia = 1", "2: server.via: must be true or false, not 1"),
         ("[server]\nworkers = 2.0", "2: server.workers: must be a whole number from 1 to 256, not 2.0"),
         ("[cache]\nmax_stale_seconds = nan", "2: cache.max_stale_seconds: must be a number from 0 to 86_400, not nan"),
-        ("[store]\nurl = 'redis://:hunter2@a'", f"2: store.url: {SQLITE_ALONE}"),
+        ("[store]\nurl = 'redis://:hunter2@a'", f"2: store.url: {STORE_FORM}"),
     ],
 )
 def test_a_mistake_is_explained_in_the_words_of_toml(file: Written, text: str, problem: str) -> None:

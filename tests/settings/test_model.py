@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings import kinds
-from gateway.settings.model import RouteSettings, Settings, UpstreamSettings
+from gateway.settings.model import RouteSettings, Settings, StoreSettings, UpstreamSettings
 
 TABLES = [Settings, *(model for _, model in kinds.walk(Settings))]
 
@@ -42,13 +42,22 @@ def test_every_setting_says_what_it_means_within_bounds(model: type[BaseModel]) 
             assert kind.lowest is not None, name
             assert kind.highest is not None, name
             assert name.endswith(
-                ("_seconds", "_milliseconds", "_bytes", "_limit", "_failures", "workers", "backlog")
+                ("_seconds", "_milliseconds", "_bytes", "_limit", "_failures", "worker", "workers", "backlog")
             ) or name.startswith("max_"), name
 
 
 def test_the_store_file_is_relative_to_the_working_directory() -> None:
     """`sqlite_path` is what the store opens."""
     assert Settings().store.sqlite_path == Path("data/gateway.db")
+
+
+def test_whether_the_store_is_a_file_of_this_machine_follows_from_its_address() -> None:
+    """And a database that nodes share has no file."""
+    assert StoreSettings().is_sqlite
+    shared = StoreSettings(url="postgresql://db/gateway")
+    assert not shared.is_sqlite
+    with pytest.raises(ValueError, match="names no file"):
+        _ = shared.sqlite_path
 
 
 def test_a_worker_that_imports_the_model_imports_no_loader() -> None:

@@ -9,6 +9,7 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.settings.loading import load
 from gateway.settings.sources import from_environment, settable, variable
+from gateway.settings.toml_text import show
 
 
 def reasons(environ: dict[str, str]) -> dict[str, str]:
@@ -67,7 +68,8 @@ def test_values_are_read_by_the_kind_of_the_setting() -> None:
         ("GATEWAY__UPSTREAM", "http://\udcff", 'has the host "\\udcff", which must be written in its ASCII form'),
         ("GATEWAY__STORE__URL", "sqlite:///\udcff.db", "must be a file name in UTF-8"),
         ("GATEWAY__UPSTREAMS__0__NAME", "a", "write upstreams and routes in the file"),
-        ("GATEWAY__REDIS__URL", "a", "is not a setting"),
+        ("GATEWAY__REDIS__URL", "a", "must be written like"),
+        ("GATEWAY__REDIS__PASSWORD", "a", "is not a setting"),
         ("GATEWAY__", "a", "is not a setting"),
         ("GATEWAY__SERVER__WORKRES", "1", "did you mean GATEWAY__SERVER__WORKERS?"),
         ("GATEWAY__server__workers", "1", "did you mean GATEWAY__SERVER__WORKERS?"),
@@ -91,6 +93,25 @@ def test_a_variable_may_name_a_file_that_holds_the_value(tmp_path: Path) -> None
         assert loaded.origins["store.url"] == "GATEWAY__STORE__URL_FILE"
 
 
+def test_addresses_with_passwords_can_stand_in_files(tmp_path: Path) -> None:
+    """Of the store and of Redis; what is shown of them names the file, and no password."""
+    addresses = {"STORE": "postgresql://me:hunter2@db/gateway?sslmode=require", "REDIS": "rediss://:hunter2@cache/1"}
+    environ = {}
+    for section, address in addresses.items():
+        path = tmp_path / section
+        path.write_text(address + "\n", encoding="utf-8")
+        environ[f"GATEWAY__{section}__URL_FILE"] = str(path)
+    loaded = load(environ=environ)
+    assert loaded.settings.store.url == addresses["STORE"]
+    assert loaded.settings.redis.url == addresses["REDIS"]
+    for origin in (False, True):
+        shown = show(loaded, origin=origin)
+        assert 'url = "postgresql://me:***@db/gateway?sslmode=require"' in shown
+        assert 'url = "rediss://:***@cache/1"' in shown
+        assert "hunter2" not in shown
+        assert ("# GATEWAY__REDIS__URL_FILE" in shown) == origin
+
+
 def test_a_named_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     """So is naming a file and giving the value beside it."""
     missing = {"GATEWAY__STORE__URL_FILE": str(tmp_path / "url")}
@@ -104,10 +125,11 @@ def test_a_named_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 def test_a_secret_in_a_bad_value_is_not_repeated(tmp_path: Path) -> None:
     """Problems are printed and logged."""
     secret = tmp_path / "url"
-    secret.write_text("postgresql://gateway:hunter2@db/gateway", encoding="utf-8")
+    secret.write_text("postgresql://gateway:hunter2@db", encoding="utf-8")
+    wrong = {"GATEWAY__SERVER__WORKERS": "redis://:hunter2@a", "GATEWAY__REDIS__URL": "redis://:hunter2@a:b"}
     with pytest.raises(ConfigurationError) as caught:
-        load(environ={"GATEWAY__STORE__URL_FILE": str(secret), "GATEWAY__SERVER__WORKERS": "redis://:hunter2@a"})
-    assert len(caught.value.problems) == 2
+        load(environ={"GATEWAY__STORE__URL_FILE": str(secret), **wrong})
+    assert len(caught.value.problems) == 3
     assert "hunter2" not in caught.value.detail
 
 

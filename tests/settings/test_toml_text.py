@@ -21,7 +21,10 @@ names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,10}", fullmatch=True)
 hosts = st.from_regex(r"(\*\.)?[a-z][a-z0-9]{0,5}\.[a-z]{2,5}", fullmatch=True)
 FORMS: dict[str, st.SearchStrategy[Any]] = {
     "listen": st.sampled_from(["127.0.0.1:0", "[::1]:80", "localhost:9000"]),
-    "url": st.from_regex(r"sqlite:///[a-zé\"\\ ]{1,9}\.db", fullmatch=True),
+    "url": st.sampled_from(["postgresql://db/a", "postgres://me@[::1]:5432,b/a?sslmode=require"])
+    | st.from_regex(r"sqlite:///[a-zé\"\\ ]{1,9}\.db", fullmatch=True),
+    "RedisSettings.url": st.sampled_from(["redis://a:6379/0", "unix:///run/redis.sock", "redis+cluster://a,b:7000"]),
+    "namespace": st.sampled_from(["keygate", "eu:keygate-2"]),
     "trusted_proxies": st.lists(st.ip_addresses().map(str), max_size=3),
     "key_prefix": st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,9}_", fullmatch=True),
     "realm": printable.filter(lambda text: not set(text) & set('"\\')),
@@ -44,7 +47,7 @@ FORMS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def of_field(name: str, kind: Kind) -> st.SearchStrategy[Any]:
+def of_field(model: type[BaseModel], name: str, kind: Kind) -> st.SearchStrategy[Any]:
     """Make values of one setting, anywhere within its bounds."""
     if kind.choices:
         made: st.SearchStrategy[Any] = st.sampled_from(kind.choices)
@@ -55,16 +58,19 @@ def of_field(name: str, kind: Kind) -> st.SearchStrategy[Any]:
     elif kind.shape is Shape.NUMBER:
         made = st.floats(kind.lowest, kind.highest, exclude_min=kind.above_lowest)
     else:
-        made = FORMS[name] if kind.model is None else tables(kind.model)
+        form = f"{model.__name__}.{name}"
+        made = FORMS[form if form in FORMS else name] if kind.model is None else tables(kind.model)
     return st.none() | made if kind.optional else made
 
 
 def tables(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """Make tables with any of their settings given."""
     fields = kinds.fields(model)
-    needed = {name: of_field(name, kind) for name, kind in fields.items() if model.model_fields[name].is_required()}
+    needed = {
+        name: of_field(model, name, kind) for name, kind in fields.items() if model.model_fields[name].is_required()
+    }
     others = {
-        name: of_field(name, kind)
+        name: of_field(model, name, kind)
         for name, kind in fields.items()
         if name not in needed and kind.shape is not Shape.TABLES
     }

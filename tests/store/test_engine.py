@@ -10,8 +10,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import StoreBusy, StoreUnavailable
-from gateway.store import change_log
-from gateway.store import engine as engines
+from gateway.store import change_log, sqlite_engine
 from gateway.store.engine import create_engine, read_transaction, write_transaction
 from gateway.store.schema import key_changes, key_secrets
 
@@ -110,7 +109,7 @@ async def test_a_read_transaction_sees_one_moment(engine: AsyncEngine, store: St
 
 
 async def test_a_store_held_by_another_process_is_busy(store: StoreFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite_engine, "BUSY_TIMEOUT_SECONDS", 0.0)
     engine = create_engine(store.url)
     store.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy, match="Nothing was changed"):

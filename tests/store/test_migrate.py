@@ -18,9 +18,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, pool
 
 from gateway.errors import ConfigurationError, GatewayError, StoreBusy, StoreUnavailable
-from gateway.store import migrate as migration
+from gateway.store import sqlite_migration as migration
 from gateway.store.location import sqlite_path
-from gateway.store.migrate import REVISIONS, migrate
+from gateway.store.migrate import migrate
+from gateway.store.revision import REVISIONS
+from gateway.store.revisions import MIGRATIONS
 from gateway.store.schema import metadata
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def test_constraints_and_indexes_are_those_the_code_describes(store: StoreFile, 
 
 
 def test_every_revision_file_is_listed_in_order() -> None:
-    scripts = ScriptDirectory(str(migration._MIGRATIONS))
+    scripts = ScriptDirectory(str(MIGRATIONS))
     assert tuple(script.revision for script in reversed(list(scripts.walk_revisions()))) == REVISIONS
 
 

@@ -7,12 +7,10 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import create_engine, pool
 
-from gateway.store import migrate as migration
 from gateway.store.migrate import migrate
+from gateway.store.revisions import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +48,9 @@ INSERT INTO management_events (id, at, organization_id, actor_text, action, targ
 def upgraded(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A filled store of revision 0001, brought to the newest one."""
     path = tmp_path / "gateway.db"
-    config = Config()
-    config.set_main_option("script_location", str(migration._MIGRATIONS))
-    config.set_main_option("path_separator", "os")
     engine = create_engine(f"sqlite:///{path}", poolclass=pool.NullPool)
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        run(connection, "0001")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(FILLED)
         migrate(f"sqlite:///{path}")

@@ -83,8 +83,10 @@ def _keys() -> None:
         " WHEN disabled_at IS NOT NULL THEN 'disabled' ELSE 'enabled' END"
     )
     ends_at = "CASE WHEN revoked_at IS NULL THEN expires_at END"
-    op.add_column("keys", sa.Column("standing", sa.Text(), sa.Computed(standing), nullable=True))
-    op.add_column("keys", sa.Column("ends_at", sa.BigInteger(), sa.Computed(ends_at), nullable=True))
+    # PostgreSQL cannot index what it does not store, SQLite cannot add what it does.
+    stored = True if op.get_bind().dialect.name == "postgresql" else None
+    op.add_column("keys", sa.Column("standing", sa.Text(), sa.Computed(standing, persisted=stored), nullable=True))
+    op.add_column("keys", sa.Column("ends_at", sa.BigInteger(), sa.Computed(ends_at, persisted=stored), nullable=True))
     for index in ("expiry", "revoked", "disabled", "live"):
         op.drop_index(f"ix_keys_{index}", "keys")
     op.create_index("ix_keys_standing", "keys", ["organization_id", "standing", "id"])

@@ -1,1 +1,1 @@
-"""One file per revision, numbered; each is also listed in `gateway.store.migrate.REVISIONS`."""
+"""One file per revision, numbered; each is also listed in `gateway.store.revision.REVISIONS`."""
