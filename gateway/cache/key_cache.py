@@ -5,7 +5,9 @@ Invariants:
   is served until that time (and `max_stale_seconds`) has passed since the worker last had proof that it hears of
   changes (`proven`). That bound holds whatever is broken: a revoked key dies with it.
 - A change drops the entry and marks it `dead`; whoever still holds it asks again before acting on it.
-- A lookup that was under way when a change came in is thrown away and made again.
+- An answer counts only soon after it was asked for: a process that was stopped meanwhile may be counted as gone.
+- A lookup that was under way when a change of its key came in is thrown away and made again; so is one that found
+  nothing when any change came in, since a change does not tell of which digests it is.
 - A store that cannot be asked is a failure (`StoreUnavailable`), never an absent key.
 
 Eviction is second chance (CLOCK, Corbató 1968): a hit sets a flag, which costs a fifth of moving the entry to the end
@@ -18,6 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from math import inf
 from typing import Final, Protocol
 
@@ -25,6 +28,10 @@ from gateway.errors import StoreUnavailable
 from gateway.keys.change import Change
 from gateway.keys.record import CredentialRecord, Status, status
 
+_RECENT_CHANGES: Final = 1000
+"""How many changes are remembered to judge which lookups they have overtaken."""
+_LOOKUP_SECONDS: Final = 5.0
+"""An answer that took longer is of before this process was stopped, and nobody has waited for it."""
 _LOOKUP_ATTEMPTS: Final = 4
 """A lookup that changes overtake this often is refused as unavailable rather than answered from the past."""
 
@@ -115,6 +122,7 @@ class Entry:
 class CacheCounts:
     """What happened since the worker started."""
 
+    hits: int = 0
     hits_absent: int = 0
     lookups: int = 0
     lookups_discarded: int = 0
@@ -155,7 +163,10 @@ class KeyCache:
         self._digests_by_key: dict[str, tuple[bytes, ...]] = {}
         self._lookups: dict[bytes, asyncio.Task[Entry | None]] = {}
         self._generation = 0
-        self._proven_until = 0.0
+        """How many changes there were; `_recent` holds the newest of them, None for "everything"."""
+        self._recent: deque[Change | None] = deque(maxlen=_RECENT_CHANGES)
+        self.proven_until = 0.0
+        """Until when entries may be served by the last proof of currency, on the loop's clock."""
         self.counts = CacheCounts()
         self.on_change: Callable[[Change | None], None] = _ignore
         """Told of each change when it counts here already; None: of everything."""
@@ -164,16 +175,30 @@ class KeyCache:
         """How many keys are held (absent ones not counted)."""
         return len(self._entries)
 
+    def absent_entries(self) -> int:
+        """How many digests are remembered to be unknown."""
+        return len(self._absent)
+
+    def oldest_entry_seconds(self) -> float:
+        """How long ago the oldest entry was looked up; 0 without any."""
+        oldest = next(iter(self._entries.values()), None)  # a lookup puts its entry at the end
+        return 0.0 if oldest is None else max(0.0, self._clock() - (oldest.fresh_until - self._positive_ttl))
+
+    def proven_for_seconds(self) -> float:
+        """How long entries may still be served without another proof of currency."""
+        return max(0.0, self.proven_until - self._clock())
+
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def find(self, digest: bytes, now: float) -> Entry | NotHeld:
         """What this worker knows by itself. `now` is the loop's clock."""
         entry = self._entries.get(digest)
         if entry is not None:
-            if entry.fresh_until > now and self._proven_until > now:
+            if entry.fresh_until > now and self.proven_until > now:
                 entry.recently_used = True
+                self.counts.hits += 1
                 return entry
-        elif self._absent and self._absent.get(digest, 0.0) > now and self._proven_until > now:
+        elif self._absent and self._absent.get(digest, 0.0) > now and self.proven_until > now:
             self.counts.hits_absent += 1
             return NotHeld.ABSENT
         return NotHeld.MISS
@@ -204,9 +229,10 @@ class KeyCache:
     ) -> Entry | None:
         """Wait for an answer that no change has overtaken since it was asked for, at `generation`."""
         for _ in range(_LOOKUP_ATTEMPTS):
+            asked_at = self._clock()
             try:
                 record = await pending
-                if generation == self._generation:
+                if self._clock() - asked_at < _LOOKUP_SECONDS and not self._overtaken(record, generation):
                     return self._store(digest, record)
                 self.counts.lookups_discarded += 1
                 generation = self._generation
@@ -219,11 +245,21 @@ class KeyCache:
         detail = "Keys are changing faster than they can be looked up; try again."
         raise StoreUnavailable(detail)
 
+    def _overtaken(self, record: CredentialRecord | None, generation: int) -> bool:
+        """Whether a change since `generation` may be missing from what was read."""
+        missed = self._generation - generation
+        if missed > len(self._recent):
+            return True
+        return any(
+            change is None or record is None or _concerns(change, record)
+            for change in islice(reversed(self._recent), missed)
+        )
+
     def _despite_outage(self, digest: bytes, error: StoreUnavailable) -> Entry:
         """The entry that is past its own time but not past the last proof of currency; without one, raises `error`."""
         self.counts.lookup_failures += 1
         entry = self._entries.get(digest)
-        if entry is not None and self._proven_until > self._clock():
+        if entry is not None and self.proven_until > self._clock():
             return entry
         raise error
 
@@ -264,11 +300,12 @@ class KeyCache:
 
     def proven(self, now: float) -> None:
         """Note that every change committed up to `now` has been applied."""
-        self._proven_until = now + self._positive_ttl + self._max_stale
+        self.proven_until = now + self._positive_ttl + self._max_stale
 
     def apply(self, change: Change) -> None:
         """Make a committed change count: from the return of this call on, no entry from before it is served."""
         self._generation += 1
+        self._recent.append(change)
         self.counts.changes += 1
         # A key that is new may be known here as absent, and the change does not tell its digests.
         self._absent.clear()
@@ -283,6 +320,7 @@ class KeyCache:
     def forget_everything(self) -> None:
         """Nothing held can be trusted (a gap in the log, a restored store): start from the store again."""
         self._generation += 1
+        self._recent.append(None)
         self._absent.clear()
         for digest in list(self._entries):
             self._drop(digest)
@@ -298,6 +336,13 @@ class KeyCache:
             self._digests_by_key[entry.key_id] = rest
         else:
             del self._digests_by_key[entry.key_id]
+
+
+def _concerns(change: Change, record: CredentialRecord) -> bool:
+    """Whether the change is of the record's key, owner or organization, and not in the record yet."""
+    if change.subject_kind == "key":
+        return change.subject_id == record.key_id and change.version > record.version
+    return change.subject_id == (record.owner_id if change.subject_kind == "owner" else record.organization_id)
 
 
 def _ignore(_change: Change | None) -> None:

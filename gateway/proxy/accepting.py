@@ -6,8 +6,9 @@ empty whenever that changes. And all of them have to close all of the sockets at
 would stay taken, and new connections would be queued for nobody, until the last answer is given.
 
 Invariant: whoever closes a socket first accepts what waits there, so what waits when the last one closes it is served.
-Only a connection that comes between these two system calls is reset. Turned down: a filter in the kernel that drops
-what comes in between (SO_ATTACH_FILTER), which loses the connections whose handshake is half done just as well.
+Only a connection that comes between these two system calls is reset. But who hands its slot over to another worker (a
+reload) takes nothing: what waits is the other's, who accepts there already. Turned down: a filter in the kernel that
+drops what comes in between (SO_ATTACH_FILTER), which loses the connections whose handshake is half done just as well.
 """
 
 import asyncio
@@ -35,13 +36,20 @@ class Accepting:
         self._wanted = {slot}
         self._sites: dict[int, web.SockSite] = {}
         self._draining = False
+        self.hands_over = False
+        """Another worker has the slot, and was ready before this one was told to drain."""
         self._told = asyncio.Event()
 
     def on_message(self, message: Message) -> None:
-        """{"command": "slots", "empty": [1]}: stand in at these slots, and at no others any more."""
+        """{"command": "slots", "empty": [1]}: stand in at these slots, and at no others any more.
+
+        {"command": "handover"}: the drain that follows leaves what waits to others.
+        """
         if message["command"] == "slots":
             self._wanted = {self._own, *message["empty"]}
             self._told.set()
+        elif message["command"] == "handover":
+            self.hands_over = True
 
     def drain(self) -> None:
         """Let `until_drained` return."""
@@ -63,12 +71,13 @@ class Accepting:
             await self._told.wait()
 
     async def end(self, protocols: Callable[[], asyncio.Protocol]) -> None:
-        """Give whoever waits at any socket a protocol, and close all of them."""
+        """Give whoever waits at any socket a protocol, unless that is another's to do, and close all of them."""
         for site in self._sites.values():
             await site.stop()
         waiting: list[socket.socket] = []
         for each in self._listening:
-            waiting += self._take(each)
+            if not self.hands_over:
+                waiting += self._take(each)
             each.close()
         loop = asyncio.get_running_loop()
         connecting = [loop.connect_accepted_socket(protocols, connection) for connection in waiting]

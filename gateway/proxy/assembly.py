@@ -55,7 +55,12 @@ def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: async
         for each in settings.routes
     )
     return Worker(
-        settings.server, routes, pools.values(), loop, _me_route(settings, pipeline, pools, Teller(source, cache))
+        settings.server,
+        routes,
+        pools.values(),
+        cache,
+        loop,
+        _me_route(settings, pipeline, pools, Teller(source, cache)),
     )
 
 

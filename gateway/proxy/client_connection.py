@@ -7,9 +7,12 @@ body is read and thrown away within bounds, so that the answer is not lost in a 
 """
 
 import asyncio
+import fcntl
 import logging
 import re
 import socket
+import struct
+import termios
 from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
@@ -32,7 +35,8 @@ _HEADS_PER_TURN: Final = 16
 _WRITE_BUFFER_BYTES: Final = 65_536
 _LINGER_BYTES: Final = 16 * 1_048_576
 _LINGER_SECONDS: Final = 5.0
-_DRAIN_IDLE_SECONDS: Final = 1.0
+_UNREAD_SECONDS: Final = 1.0
+"""How long bytes that the kernel holds for us may take to be handed to us."""
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 """What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
 _TCP_CLOSE: Final = 7
@@ -185,8 +189,19 @@ class ClientConnection(asyncio.Protocol):
                 self.exchange.refuse(answers.CLIENT_TIMEOUT)
         elif self.state == CLOSED:
             self.abort()
+        elif self.state == HEAD and self._has_unread():
+            self.deadline = self.worker.clock() + _UNREAD_SECONDS  # a request: it came in time, and is read at once
         else:
             self.close()
+
+    def _has_unread(self) -> bool:
+        """Whether bytes have arrived that the event loop has not read yet: deadlines are looked at before sockets."""
+        raw = self.transport.get_extra_info("socket")
+        descriptor = -1 if raw is None else raw.fileno()
+        if descriptor < 0:  # closed
+            return False
+        unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0]
+        return unread > 0
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +237,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = inf
             self._skipped_line = False
             self._head_begun = False
+            worker.requests += 1
             worker.in_flight += 1
             worker.now = now = worker.clock()
             self.exchange = exchange = Exchange(self, head, now)
@@ -354,10 +370,7 @@ class ClientConnection(asyncio.Protocol):
     def _next_request(self) -> None:
         worker = self.worker
         self.state = HEAD
-        if worker.draining:
-            self.deadline = worker.now + _DRAIN_IDLE_SECONDS
-        else:
-            self.deadline = worker.now + worker.client_idle_timeout
+        self.deadline = worker.now + (worker.drain_idle_seconds if worker.draining else worker.client_idle_timeout)
         self._bound_pending()
         if self._held:
             self._held = False
@@ -429,9 +442,9 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def drain(self) -> None:
-        """The worker stops: an idle connection has a second for a request that is on its way."""
+        """The worker stops: an idle connection has some time for one more request."""
         if self.state == HEAD and not self.pending:
-            self.deadline = min(self.deadline, self.worker.clock() + _DRAIN_IDLE_SECONDS)
+            self.deadline = min(self.deadline, self.worker.clock() + self.worker.drain_idle_seconds)
 
     def ends_here(self) -> bool:
         """Whether the worker drains and nothing of another request has arrived, which would have to be answered."""

@@ -114,22 +114,39 @@ class Exchange(Admission):
                 self._tried = (self._tried or set()) | {target}
                 target = self.route.pool.pick(self._tried)
             else:
-                self._send(connection)
+                self._send_after_waiting(connection)
                 return
         self.refuse(answers.BAD_GATEWAY)
 
     # --- send -------------------------------------------------------------------------------------------------------
+
+    def _send_after_waiting(self, connection: "UpstreamConnection") -> None:
+        """The same, unless the proof that the key still counts has run out meanwhile.
+
+        A process that was stopped while it waited has heard of no change, and whoever makes one waits for it no more.
+        """
+        worker = self.client.worker
+        worker.now = worker.clock()
+        if self.entry is not None and worker.cache.proven_until <= worker.now:
+            connection.lend(self)
+            self._judge_again(connection)
+        else:
+            self._send(connection)
+
+    def _judge_again(self, connection: "UpstreamConnection") -> None:
+        """Nothing has been sent: begin anew, as if the request had come now."""
+        connection.release(self.client.worker.now)
+        self.entry = None
+        self.now = self.client.worker.clock()
+        self._move(ADMIT)
+        self.admit(0)
 
     def _send(self, connection: "UpstreamConnection") -> None:
         """Write the request's head, and what has arrived of its body, unless the key died meanwhile."""
         connection.lend(self)
         entry = self.entry
         if entry is not None and (entry.dead or entry.active_until <= self.client.worker.now):
-            connection.release(self.client.worker.now)
-            self.entry = None
-            self.now = self.client.worker.clock()
-            self._move(ADMIT)
-            self.admit(0)
+            self._judge_again(connection)
             return
         head, client = self.head, self.client
         self.upstream = connection

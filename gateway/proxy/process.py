@@ -6,18 +6,26 @@ Started by the supervisor as `python -m gateway.proxy.process FD`, where FD is i
 import asyncio
 import gc
 import logging
+import os
+import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Final, TypeVar
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 import uvloop
 from aiohttp import web
 
 from gateway import logs
 from gateway.cache.direct_lookup import DirectLookup
+from gateway.cache.key_cache import KeyCache, KeySource
+from gateway.cache.shared_lookup import SharedLookup, Store
+from gateway.changes.applier import Applier
 from gateway.changes.log_follower import LogFollower
-from gateway.errors import GatewayError, StoreBusy
+from gateway.changes.shared_feed import LocalLog, SharedFeed, StoreLog
+from gateway.errors import GatewayError
+from gateway.keys.projection import LogPosition, WorkerPresence, worker_id
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.proxy.accepting import Accepting
 from gateway.proxy.assembly import assemble, key_cache
@@ -25,10 +33,14 @@ from gateway.proxy.health_checks import check_health
 from gateway.proxy.worker import Worker
 from gateway.store.sqlite_reader import SqliteReader
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.settings.model import Settings
+    from gateway.store.key_table import KeyTable
+
 _GARBAGE_THRESHOLD: Final = 50_000
-_START_ATTEMPTS: Final = 100
-_START_PAUSE_SECONDS: Final = 0.05
-_Result = TypeVar("_Result")
+_COUNTS_SECONDS: Final = 1.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,57 +58,189 @@ def main() -> None:
             sys.exit(1)
 
 
+class Feed(Protocol):
+    """How a worker hears of changes."""
+
+    @property
+    def source(self) -> str:
+        """What the last proof of currency came from: "redis", "store", or "none" where there was none."""
+
+    async def start(self) -> None:
+        """The first proof; raises GatewayError."""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+
+    def look(self) -> None:
+        """There is a change: do not wait for the next time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where keys come from, and what is remembered of them."""
+
+    cache: KeyCache
+    source: KeySource
+    applier: Applier
+    feed: Feed
+
+
 async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     settings = order.settings
     loop = asyncio.get_running_loop()
     accepting = Accepting(order.listen_fds, order.slot, backlog=settings.server.backlog)
-    reader = SqliteReader(settings.store.sqlite_path, lazy=True)
-    lookup = DirectLookup(reader, lambda: SqliteReader(settings.store.sqlite_path))
-    cache = key_cache(settings.cache, lookup, clock=loop.time, wall_clock=time.time)
-    follower = LogFollower(
-        reader,
-        cache,
-        interval_seconds=settings.cache.poll_interval_milliseconds / 1000,
-        clock=loop.time,
-        on_applied=lambda seq: channel.report("applied", seq=seq),
-    )
 
-    def on_message(message: Message) -> None:
-        if message["command"] == "look":
-            follower.poll()
-        else:
-            accepting.on_message(message)
+    def on_applied(position: LogPosition) -> None:
+        channel.report("applied", seq=position.seq, epoch=position.epoch)
 
-    channel.attach(loop, accepting.drain, on_message)
-    if order.restarted:
-        follower.poll()  # whatever it finds: without a store there is a 503 to give, and routes that need no key
-    else:
-        await _patiently(follower.start)
-    worker = assemble(settings, cache, lookup, loop)
-    cache.on_change = worker.changed
-    # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
-    # changes must not go on.
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(task)
-            for task in (follower.run(), worker.keep_time(), *(check_health(pool) for pool in worker.pools))
-        ]
-        await _serve_until_drained(accepting, worker, channel)
-        for task in tasks:
-            task.cancel()
-    lookup.close()
-    reader.close()
+    async with AsyncExitStack() as ended:
+        embedded = settings.store.is_sqlite and settings.redis.url is None
+        make = _embedded if embedded else _shared
+        backend = make(order, loop.time, on_applied, ended)
+
+        def on_message(message: Message) -> None:
+            if message["command"] == "look":
+                backend.feed.look()
+            else:
+                accepting.on_message(message)
+
+        channel.attach(loop, accepting.drain, on_message)
+        if not order.restarted:  # else whatever there is: without a store there is a 503 to give, and keyless routes
+            await backend.feed.start()
+        worker = assemble(settings, backend.cache, backend.source, loop)
+        backend.cache.on_change = worker.changed
+        # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
+        # changes must not go on.
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(task)
+                for task in (
+                    backend.feed.run(),
+                    worker.keep_time(),
+                    _tell_counts(channel, worker, backend),
+                    *(check_health(pool) for pool in worker.pools),
+                )
+            ]
+            await _serve_until_drained(accepting, worker, channel)
+            for task in tasks:
+                task.cancel()
     channel.close()
 
 
-async def _patiently(step: Callable[[], _Result]) -> _Result:
-    """A writer may hold the store at the moment of the start: try for a while; raises StoreBusy after that."""
-    for _ in range(_START_ATTEMPTS):
-        try:
-            return step()
-        except StoreBusy:
-            await asyncio.sleep(_START_PAUSE_SECONDS)
-    return step()
+def _embedded(
+    order: StartOrder,
+    clock: "Callable[[], float]",
+    on_applied: "Callable[[LogPosition], None]",
+    ended: AsyncExitStack,
+) -> Backend:
+    """Build on a store of this machine alone: read on the loop, its log polled."""
+    settings = order.settings
+    reader, source = _local_store(settings, ended)
+    cache = key_cache(settings.cache, source, clock=clock, wall_clock=time.time)
+    applier = Applier(cache, on_applied)
+    feed = LogFollower(
+        reader,
+        applier,
+        interval_seconds=settings.cache.poll_interval_milliseconds / 1000,
+        clock=clock,
+        proven=cache.proven,
+    )
+    return Backend(cache, source, applier, feed)
+
+
+def _local_store(settings: "Settings", ended: AsyncExitStack) -> tuple[SqliteReader, DirectLookup]:
+    path = settings.store.sqlite_path
+    reader = SqliteReader(path, lazy=True)
+    source = DirectLookup(reader, lambda: SqliteReader(path))
+    ended.callback(reader.close)
+    ended.callback(source.close)
+    return reader, source
+
+
+def _shared(
+    order: StartOrder,
+    clock: "Callable[[], float]",
+    on_applied: "Callable[[LogPosition], None]",
+    ended: AsyncExitStack,
+) -> Backend:
+    """Build on servers: a store or a key table, or both, that other nodes use too."""
+    settings = order.settings
+    name = f"worker-{order.slot}"
+    own_id = worker_id(order.node, name, os.getpid())
+    host = socket.gethostname()
+    believes_for = settings.cache.positive_ttl_seconds + settings.cache.max_stale_seconds
+
+    def presence(position: LogPosition | None) -> WorkerPresence:
+        return WorkerPresence(own_id, order.node, host, name, os.getpid(), believes_for, position)
+
+    table = _key_table(settings, own_id, ended)
+    log: StoreLog
+    store: Store
+    if settings.store.is_sqlite:
+        reader, direct = _local_store(settings, ended)
+        log, store = LocalLog(reader), direct
+    else:
+        # Here, since a machine without PostgreSQL need not have its driver.
+        from gateway.store.postgres_reader import PostgresReader  # noqa: PLC0415
+
+        log = store = server = PostgresReader(settings.store.url, connections=settings.store.connections_per_worker)
+        ended.push_async_callback(server.close)
+        ended.push_async_callback(server.leave, own_id)
+
+    source = SharedLookup(table, store, position=lambda: applier.position, entered=lambda: feed.entered, clock=clock)
+    cache = key_cache(settings.cache, source, clock=clock, wall_clock=time.time)
+
+    def applied(position: LogPosition) -> None:
+        feed.applied()
+        on_applied(position)
+
+    applier = Applier(cache, applied)
+    feed = SharedFeed(
+        applier,
+        log,
+        table,
+        presence=presence,
+        proven=cache.proven,
+        clock=clock,
+        poll_seconds=settings.cache.poll_interval_milliseconds / 1000,
+    )
+    return Backend(cache, source, applier, feed)
+
+
+def _key_table(settings: "Settings", own_id: str, ended: AsyncExitStack) -> "KeyTable | None":
+    if settings.redis.url is None:
+        return None
+    # Here, since redis-py is a fifth of a worker's memory, and most machines run without.
+    from gateway.store.key_table import KeyTable  # noqa: PLC0415
+    from gateway.store.redis_link import connect  # noqa: PLC0415
+
+    link = connect(settings.redis.url, timeout_seconds=settings.redis.timeout_milliseconds / 1000)
+    table = KeyTable(link, settings.redis.namespace)
+    ended.push_async_callback(table.close)
+    ended.push_async_callback(table.leave, own_id)
+    return table
+
+
+async def _tell_counts(channel: SupervisorChannel, worker: Worker, backend: Backend) -> None:
+    """Tell the control process once a second what happens here, until cancelled."""
+    cache = backend.cache
+    while True:
+        at = backend.applier.position
+        channel.report(
+            "counts",
+            **asdict(cache.counts),
+            entries=len(cache),
+            absent_entries=cache.absent_entries(),
+            oldest_entry_seconds=cache.oldest_entry_seconds(),
+            proven_for_seconds=cache.proven_for_seconds(),
+            feed=backend.feed.source,
+            epoch=None if at is None else at.epoch,
+            applied=None if at is None else at.seq,
+            connections=len(worker.connections),
+            in_flight=worker.in_flight,
+            requests=worker.requests,
+        )
+        await asyncio.sleep(_COUNTS_SECONDS)
 
 
 async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: SupervisorChannel) -> None:
@@ -113,6 +257,7 @@ async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: Su
     channel.report("ready")
     await accepting.until_drained(runner)
     channel.report("draining")
+    worker.hands_over = accepting.hands_over
     await accepting.end(worker)
     await runner.cleanup()
 

@@ -13,6 +13,7 @@ from email.utils import formatdate
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
+from gateway.cache.key_cache import KeyCache
 from gateway.keys.change import Change
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.phases import OVER
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
 
 _TICK_SECONDS: Final = 0.25
+_DRAIN_IDLE_SECONDS: Final = 2.0
 
 
 class Worker:
@@ -34,6 +36,7 @@ class Worker:
         settings: ServerSettings,
         routes: RouteTable,
         pools: Iterable[UpstreamPool],
+        cache: KeyCache,
         loop: asyncio.AbstractEventLoop,
         me_route: Route | None = None,
     ) -> None:
@@ -43,6 +46,7 @@ class Worker:
         """Tells the holder of a key who they are, at exactly its own path and for every host."""
         self.me_path = b"" if me_route is None else me_route.settings.path.encode()
         self.pools = list(pools)
+        self.cache = cache
         self.loop = loop
         self.clock = loop.time
         self.now = self.clock()
@@ -55,8 +59,12 @@ class Worker:
         self.connections: set[ClientConnection] = set()
         self.streaming: set[Exchange] = set()
         """Exchanges that are more than one read and one write: what a change of a key has to look at."""
+        self.requests = 0
+        """Since the start of this process; those whose head could not be read are not among them."""
         self.in_flight = 0
         self.draining = False
+        self.hands_over = False
+        """The drain is one of a reload: nobody waits for this process to end."""
         self.date_field = b""
         self._deserted = asyncio.Event()
         """Set when the last connection has ended."""
@@ -115,6 +123,17 @@ class Worker:
                 exchange.readmit()
 
     # --- the end: what aiohttp's runner calls, in this order ----------------------------------------------------------
+
+    @property
+    def drain_idle_seconds(self) -> float:
+        """How long an idle connection is kept for one more request, whose answer then says that it is the last.
+
+        A client learns of the drain in no other way (RFC 9112 section 9.6): one that is told nothing may send a request
+        at the moment at which its connection is closed. A stop has somebody waiting; a reload has plenty of time, and
+        leaves half of it to the requests that come.
+        """
+        half = self.settings.drain_timeout_seconds / 2
+        return half if self.hands_over else min(_DRAIN_IDLE_SECONDS, half)
 
     def pre_shutdown(self) -> None:
         """The listeners are closed: answer what is here, take nothing new."""

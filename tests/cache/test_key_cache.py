@@ -465,13 +465,99 @@ def test_a_lookup_overtaken_by_forgetting_is_made_again() -> None:
     assert isinstance(task.result(), Entry)
 
 
+def _discarded(change: Change | None, *, found: bool) -> bool:
+    """Whether a lookup is thrown away because of a change while it is under way (None: of everything)."""
+    memory = Memory()
+    if found:
+        memory.put(ONE, version=5, owner_id="owner", organization_id="organization")
+    memory.store.waits = True
+    task = memory.ask_and_wait(ONE)
+    memory.cache.forget_everything() if change is None else memory.cache.apply(change)
+    memory.answer()
+    memory.answer()
+    assert isinstance(task.result(), Entry) is found
+    return memory.cache.counts.lookups_discarded == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (Change(1, "key", "another", 9), False),
+        (Change(1, "owner", "another", 9), False),
+        (Change(1, "organization", "another", 9), False),
+        (Change(1, "key", key_of(ONE), 5), False),
+        (Change(1, "key", key_of(ONE), 6), True),
+        (Change(1, "owner", "owner", 1), True),
+        (Change(1, "organization", "organization", 1), True),
+        (None, True),
+    ],
+)
+def test_a_lookup_is_made_again_for_changes_that_its_record_may_lack_and_for_no_others(
+    change: Change | None, *, again: bool
+) -> None:
+    """Else a store that answers slowly could answer nobody while others' keys change all the time."""
+    assert _discarded(change, found=True) is again
+
+
+@pytest.mark.parametrize("change", [Change(1, "key", "another", 9), Change(1, "owner", "another", 9), None])
+def test_an_unknown_key_is_asked_for_again_after_any_change(change: Change | None) -> None:
+    assert _discarded(change, found=False)
+
+
+def test_an_answer_of_before_the_process_was_stopped_is_asked_for_again() -> None:
+    """Whoever changed the key meanwhile may have stopped waiting for this worker."""
+    memory = Memory()
+    memory.put(ONE)
+    memory.store.waits = True
+    task = memory.ask_and_wait(ONE)
+    memory.loop.advance(5)
+    memory.answer()
+    assert not task.done()
+    assert memory.cache.counts.lookups_discarded == 1
+    memory.answer()
+    assert isinstance(task.result(), Entry)
+
+
+def test_more_changes_than_are_remembered_overtake_every_lookup() -> None:
+    memory = Memory()
+    memory.put(ONE)
+    memory.store.waits = True
+    task = memory.ask_and_wait(ONE)
+    for _ in range(1001):
+        memory.change("another")
+    memory.answer()
+    assert memory.cache.counts.lookups_discarded == 1
+    memory.answer()
+    assert isinstance(task.result(), Entry)
+
+
+def test_what_the_cache_says_of_itself() -> None:
+    memory = Memory()
+    assert memory.cache.oldest_entry_seconds() == 0
+    memory.put(ONE)
+    memory.put(TWO)
+    memory.ask(ONE)
+    memory.loop.advance(3)
+    memory.ask(TWO)
+    memory.find(TWO)
+    memory.find(ONE)
+    assert memory.cache.counts.hits == 2
+    assert memory.cache.oldest_entry_seconds() == 3
+    memory.change(key_of(ONE))
+    assert memory.cache.oldest_entry_seconds() == 0
+    memory.prove()
+    held = memory.cache.proven_for_seconds()
+    memory.loop.advance(1)
+    assert memory.cache.proven_for_seconds() == held - 1
+
+
 def test_a_lookup_overtaken_again_and_again_is_unavailable_not_wrong() -> None:
     memory = Memory()
     memory.put(ONE)
     memory.store.waits = True
     task = memory.ask_and_wait(ONE)
     for _ in range(20):
-        memory.change("another")
+        memory.change(key_of(ONE))
         memory.answer()
     assert isinstance(task.exception(), StoreUnavailable)
     memory.store.waits = False

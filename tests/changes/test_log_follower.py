@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.changes.applier import Applier
 from gateway.changes.log_follower import LogFollower
 from gateway.errors import StoreBusy, StoreUnavailable
 from gateway.keys.change import Change
+from gateway.keys.projection import LogLook, LogPosition
 from tests.proxy.profiles import scaled
 
 
@@ -42,20 +44,16 @@ class Log:
         self._step("data_version")
         return self.version
 
+    @property
     def head(self) -> int:
-        """See ChangeLog."""
-        self._step("head")
         return max((each.seq for each in self.changes), default=0)
 
-    def epoch(self) -> str:
+    def look(self, seq: int, limit: int) -> LogLook:
         """See ChangeLog."""
-        self._step("epoch")
-        return self.name
-
-    def changes_after(self, seq: int, limit: int = 1000) -> list[Change]:
-        """See ChangeLog."""
-        self._step("changes_after")
-        return [each for each in self.changes if each.seq > seq][:limit]
+        self._step("look")
+        at = next((each for each in self.changes if each.seq == seq), None)
+        behind = tuple(each for each in self.changes if each.seq > seq)[:limit]
+        return LogLook(self.name, self.head, at, behind)
 
 
 class Sink:
@@ -86,14 +84,22 @@ class Following:
         self.log.commit(*sequence)
         self.sink = Sink()
         self.now = 0.0
-        self.follower = LogFollower(self.log, self.sink, interval_seconds=0.001, clock=lambda: self.now)
-        self.follower.start()
+        self.applier = Applier(self.sink)
+        self.follower = LogFollower(
+            self.log, self.applier, interval_seconds=0.001, clock=lambda: self.now, proven=self.sink.proven
+        )
+        self.follower.look()
+
+    @property
+    def applied(self) -> int:
+        assert self.applier.position is not None
+        return self.applier.position.seq
 
     def poll(self) -> list[int | str]:
         """Poll a second later; returns what the sink was told."""
         self.now += 1
         self.sink.told = []
-        self.follower.poll()
+        self.follower.look()
         return self.sink.told
 
     @property
@@ -104,12 +110,12 @@ class Following:
 
 def test_the_log_is_followed_from_its_present_end() -> None:
     following = Following(1, 2, 3)
-    assert following.follower.applied == 3
+    assert following.applied == 3
     assert following.proven
     assert following.poll() == []
     following.log.commit(4, 5)
     assert following.poll() == [4, 5]
-    assert following.follower.applied == 5
+    assert following.applied == 5
     assert following.proven
 
 
@@ -132,7 +138,7 @@ def test_more_changes_than_can_be_applied_one_by_one_make_the_cache_forget_every
     following = Following()
     following.log.commit(*range(1, 2502))
     assert following.poll() == ["forget"]
-    assert following.follower.applied == 2501
+    assert following.applied == 2501
     following.log.commit(2502)
     assert following.poll() == [2502]
 
@@ -141,7 +147,7 @@ def test_a_gap_makes_the_cache_forget_everything_and_goes_on_behind_it() -> None
     following = Following(1)
     following.log.commit(3, 4)
     assert following.poll() == ["forget"]
-    assert following.follower.applied == 4
+    assert following.applied == 4
     following.log.commit(5)
     assert following.poll() == [5]
 
@@ -151,7 +157,7 @@ def test_a_log_that_has_gone_back_makes_the_cache_forget_everything() -> None:
     following.log.changes = following.log.changes[:1]
     following.log.version += 1
     assert following.poll() == ["forget"]
-    assert following.follower.applied == 1
+    assert following.applied == 1
     following.log.commit(2)
     assert following.poll() == [2]
 
@@ -161,7 +167,7 @@ def test_another_epoch_makes_the_cache_forget_everything_even_at_a_higher_number
     following.log.name = "two"
     following.log.commit(2, 3, 4)
     assert following.poll() == ["forget"]
-    assert following.follower.applied == 4
+    assert following.applied == 4
     assert following.poll() == []
 
 
@@ -171,12 +177,12 @@ def test_a_store_that_was_opened_anew_makes_the_cache_forget_everything_although
     following.log.opened += 1
     following.log.commit(2)
     assert following.poll() == ["forget"]
-    assert following.follower.applied == 2
+    assert following.applied == 2
     following.log.commit(3)
     assert following.poll() == [3]
 
 
-@pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
+@pytest.mark.parametrize("step", ["data_version", "look"])
 def test_a_busy_log_proves_nothing_and_nothing_is_missed(step: str, caplog: pytest.LogCaptureFixture) -> None:
     following = Following(1)
     following.poll()
@@ -190,7 +196,7 @@ def test_a_busy_log_proves_nothing_and_nothing_is_missed(step: str, caplog: pyte
     assert not caplog.records, "a busy moment is nothing to tell"
 
 
-@pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
+@pytest.mark.parametrize("step", ["data_version", "look"])
 def test_a_log_that_stays_busy_is_told_once_and_so_is_its_end(step: str, caplog: pytest.LogCaptureFixture) -> None:
     """A poll a second: after five of them it is more than a moment. The next outage is told again."""
     following = Following(1)
@@ -241,7 +247,7 @@ def test_a_busy_log_that_then_cannot_be_read_is_told_as_the_error_that_it_is(cap
     assert "again" in caplog.records[-1].getMessage()
 
 
-@pytest.mark.parametrize("step", ["data_version", "epoch", "head", "changes_after"])
+@pytest.mark.parametrize("step", ["data_version", "look"])
 def test_a_log_that_cannot_be_read_proves_nothing_and_is_told_once(step: str, caplog: pytest.LogCaptureFixture) -> None:
     following = Following(1)
     following.poll()
@@ -272,13 +278,25 @@ def test_the_proof_counts_from_before_the_log_was_read() -> None:
     assert following.sink.proofs[-1] == 1
 
 
-def test_a_store_that_is_away_at_the_start_is_told_to_whoever_starts() -> None:
+async def test_a_store_that_is_away_at_the_start_is_told_to_whoever_starts() -> None:
     log = Log()
-    log.fails = {"epoch": StoreUnavailable("no file")}
+    log.fails = {"look": StoreUnavailable("no file")}
     sink = Sink()
     with pytest.raises(StoreUnavailable):
-        LogFollower(log, sink, interval_seconds=1, clock=lambda: 0.0).start()
+        await LogFollower(log, Applier(sink), interval_seconds=1, clock=lambda: 0.0, proven=sink.proven).start()
     assert not sink.proofs
+
+
+async def test_a_start_waits_for_a_writer_that_holds_the_store() -> None:
+    following = Following(1)
+    following.log.fails = {"data_version": StoreBusy("held")}
+    starting = asyncio.get_running_loop().create_task(following.follower.start())
+    while following.log.calls.count("data_version") < 3:
+        await asyncio.sleep(0.001)
+    following.log.fails = {}
+    await starting
+    assert following.proven
+    assert following.follower.source == "store"
 
 
 def test_a_store_that_is_away_at_the_beginning_is_followed_as_soon_as_it_is_there(
@@ -287,15 +305,17 @@ def test_a_store_that_is_away_at_the_beginning_is_followed_as_soon_as_it_is_ther
     """What was looked up before is not believed: changes may have come between. Nothing is proven without a log."""
     log, sink = Log(), Sink()
     log.commit(1, 2)
-    follower = LogFollower(log, sink, interval_seconds=1, clock=lambda: 0.0)
+    applier = Applier(sink)
+    follower = LogFollower(log, applier, interval_seconds=1, clock=lambda: 0.0, proven=sink.proven)
     log.fails = {"data_version": StoreUnavailable("no file")}
-    follower.poll()
+    follower.look()
     log.fails = {"data_version": StoreBusy("held")}
-    follower.poll()
+    follower.look()
     assert (sink.told, sink.proofs) == ([], [])
     log.fails = {}
-    follower.poll()
-    assert (sink.told, sink.proofs, follower.applied) == (["forget"], [0.0], 2)
+    follower.look()
+    assert (sink.told, sink.proofs) == (["forget"], [0.0])
+    assert applier.position == LogPosition("one", 2)
     assert "replaced" not in caplog.text, "nothing was, as far as anybody knows"
 
 
@@ -305,7 +325,7 @@ async def test_polling_goes_on_until_it_is_cancelled() -> None:
     task = asyncio.get_running_loop().create_task(following.follower.run())
     for seq in range(1, 4):
         following.log.commit(seq)
-        while following.follower.applied < seq:
+        while following.applied < seq:
             await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -323,7 +343,7 @@ def test_whatever_happens_to_the_log_nothing_that_changed_is_still_believed(even
     log, told = following.log, list[int | str]()
     pending: set[int] = set()
     failures: dict[str, dict[str, Exception]] = {
-        "busy": {"head": StoreBusy("x")},
+        "busy": {"look": StoreBusy("x")},
         "away": {"data_version": StoreUnavailable("x")},
     }
     for event in events:
@@ -332,7 +352,7 @@ def test_whatever_happens_to_the_log_nothing_that_changed_is_still_believed(even
             new = {"commit": [head + 1], "many": list(range(head + 1, head + 4)), "gap": [head + 3]}[event]
             log.commit(*new)
             pending |= set(new)
-        elif event == "back" and head > following.follower.applied:
+        elif event == "back" and head > following.applied:
             continue  # a log cannot lose what nobody has read and stay in the same life
         elif event == "anew":
             log.opened += 1

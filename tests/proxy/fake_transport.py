@@ -28,6 +28,10 @@ class FakeSocket:
         self.resets = False
         self.reset_by_peer = False
 
+    def fileno(self) -> int:
+        """There is no kernel behind it that could hold bytes."""
+        return -1
+
     def getsockopt(self, *_: object) -> bytes:
         return bytes([_CLOSE if self.reset_by_peer else _ESTABLISHED])
 

@@ -576,6 +576,40 @@ def test_a_key_that_expired_while_its_request_waited_for_a_connection_is_not_sen
     assert error_of(client.answer) == (401, "expired_api_key")
 
 
+BELIEVES_FOR_3 = {"positive_ttl_seconds": 3, "poll_interval_milliseconds": 50}
+
+
+def stopped(gate: Gate, seconds: float) -> None:
+    """The process is stopped for so long: nothing is heard of and no tick comes before what was waited for."""
+    gate.loop.advance(seconds)
+    gate.store.put(SECRET, revoked_at=1.0, version=2)
+    gate.dials_hang = False
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_request_that_waited_longer_than_the_proof_that_its_key_counts_is_judged_again(retried: bool) -> None:  # noqa: FBT001
+    """Whoever revoked the key has stopped waiting for this worker by then, and it has heard nothing of it."""
+    gate = with_idle(cache=BELIEVES_FOR_3) if retried else Gate(cache=BELIEVES_FOR_3)
+    gate.dials_hang = True
+    client = gate.ask(get())
+    if retried:
+        gate.upstreams[0].reset()
+    stopped(gate, 3)
+    gate.connect()
+    assert error_of(client.answer) == (401, "revoked_api_key")
+    assert all(each.received == b"" for each in gate.upstreams[retried:])
+    gate.check_counts()
+
+
+def test_a_request_that_waited_no_longer_than_that_goes_on() -> None:
+    gate = Gate(cache=BELIEVES_FOR_3)
+    gate.dials_hang = True
+    gate.ask(get())
+    stopped(gate, 2)
+    gate.connect()
+    assert [each for each in gate.upstreams if each.received]
+
+
 # --- connections ------------------------------------------------------------------------------------------------------
 
 
