@@ -49,13 +49,8 @@ def seed(
         connection.execute("PRAGMA cache_size = -400000")
         connection.execute("BEGIN IMMEDIATE")
         indexes = _drop_indexes(connection) if filler else []
-        _insert(connection, schema.organizations, [_organization(each) for each in _organizations(known)])
-        _insert_owners(connection, [_owner(each) for each in known])
-        _insert(connection, schema.keys, (_key(each) for each in known))
-        uses_rows = (_uses_row(each.record.key_id, each.record.organization_id) for each in known)
-        _insert(connection, schema.key_uses, uses_rows)
-        _insert(connection, schema.key_secrets, (_secret(each) for each in known))
-        _insert(connection, schema.key_changes, _changes(each.record.key_id for each in known))
+        for table, rows in rows_of(known):
+            _insert(connection, table, rows)
         if filler:
             organization = known[0].record.organization_id
             _insert_owners_of_filler(connection, organization, min(filler, FILLER_OWNERS))
@@ -69,6 +64,19 @@ def seed(
         connection.execute("ANALYZE")
         connection.execute("PRAGMA journal_mode = WAL")
     return path
+
+
+def rows_of(known: Sequence[KnownKey]) -> list[tuple[Table, Iterable[Row]]]:
+    """Return what is in each table: those that others refer to first."""
+    return [
+        (schema.organizations, map(_organization, _organizations(known))),
+        (schema.owners, map(_owner, known)),
+        (schema.service_accounts, ({"owner_id": each.record.owner_id, "description": ""} for each in known)),
+        (schema.keys, map(_key, known)),
+        (schema.key_uses, (_uses_row(each.record.key_id, each.record.organization_id) for each in known)),
+        (schema.key_secrets, map(_secret, known)),
+        (schema.key_changes, _changes(each.record.key_id for each in known)),
+    ]
 
 
 def _drop_indexes(connection: sqlite3.Connection) -> list[str]:
@@ -87,12 +95,6 @@ def _insert(connection: sqlite3.Connection, table: Table, rows: Iterable[Row]) -
     columns = ", ".join(f'"{name}"' for name in names)
     statement = f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})'  # noqa: S608 — names come from the schema
     connection.executemany(statement, rows)
-
-
-def _insert_owners(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    _insert(connection, schema.owners, rows)
-    details = ({"owner_id": row["id"], "description": ""} for row in rows)
-    _insert(connection, schema.service_accounts, details)
 
 
 def _insert_owners_of_filler(connection: sqlite3.Connection, organization: str, count: int) -> None:

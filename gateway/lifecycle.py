@@ -11,12 +11,19 @@ thread that forked, is Linux only, and kills where the channel lets the child dr
                          {"command": …}                  others go to `on_message`:
                          {"command": "slots", "empty": [1]}    worker: accept from the sockets of these slots as well
                          {"command": "look"}             worker: there is a change, do not wait for the next poll
-                         {"command": "workers", …}       control process: how many are ready, and who there is
-                         {"command": "applied", "pid": …, "seq": …}    control process: a worker follows up to there
+                         {"command": "handover"}         worker: another has its slot; drain, but leave what waits there
+                         {"command": "workers", …}       control process: how many are ready, who there is ("following":
+                                                         name, pid, applied, epoch), and what became of reloads
+                         {"command": "applied", "pid": …, "seq": …, "epoch": …}    … a worker follows up to there
+                         {"command": "counts", "pid": …, "name": …, …}             … a worker's counts, as it sent them
+                         {"command": "reloaded", "ok": …, "code": …, "problems": […], "changed": […], "number": …}
+                                                         … to the control process that asked, under its number
     child → supervisor   {"event": "store_ready"}        control process: the store is migrated, workers may open it
                          {"event": "ready", …}           the child does its work
-                         {"event": "applied", "seq": …}  worker: all changes up to this one count here
+                         {"event": "applied", "seq": …, "epoch": …}    worker: all changes up to this one count here
+                         {"event": "counts", …}          worker, once a second: what it did, and how current it is
                          {"event": "changed"}            control process: a change was committed
+                         {"event": "reload", "number": …}      control process: read the settings again
                          {"event": "draining"}           worker: it accepts nothing new, whoever told it to drain
                          {"event": "failed", "reason": "…"}    it cannot; one line for the user, the exit follows
 

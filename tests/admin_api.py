@@ -23,6 +23,7 @@ from gateway.services.organizations import OrganizationService
 from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine
 from gateway.store.migrate import migrate
+from tests.administration import administration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,7 @@ class AdminApi:
                 service_accounts=ServiceAccountService(engine),
                 organizations=organizations,
                 events=EventService(engine),
+                gateway=administration(engine),
                 route_permissions=("orders:read",),
             )
             async with serve(self._fd, routes(services, NoWorkers())):

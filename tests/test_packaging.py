@@ -22,11 +22,10 @@ PROJECT: Final = PYPROJECT["project"]
 COMPILATION: Final = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
 
 # Distribution → module, where they differ. No module: needed by another one, through a URL scheme or as its speed-up.
-MODULES: Final = {"sqlalchemy[asyncio]": "sqlalchemy"}
+MODULES: Final = {"sqlalchemy[asyncio]": "sqlalchemy", "prometheus-client": "prometheus_client"}
 NOT_IMPORTED: Final = {
     "aiosqlite": "SQLAlchemy's driver, named in a URL",
     "orjson": "for the recorder and the admin API",
-    "redis[hiredis]": "for the shared key cache",
 }
 
 

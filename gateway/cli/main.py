@@ -26,9 +26,11 @@ from gateway.cli import (
     keys,
     members,
     organizations,
+    reload,
     rotation,
     run,
     service_accounts,
+    status,
 )
 from gateway.cli.compilation import is_compiled
 from gateway.cli.exits import ExitStatus, complain, status_of
@@ -87,6 +89,8 @@ app.add_typer(members.app, name="members")
 app.add_typer(service_accounts.app, name="service-accounts")
 app.add_typer(organizations.app, name="orgs")
 app.add_typer(audit.app, name="audit")
+app.command("status")(status.status)
+app.command("reload")(reload.reload)
 app.command("rotate")(rotation.rotate)
 app.command("whoami")(identity.whoami)
 app.command("permissions")(identity.permissions)

@@ -1,6 +1,7 @@
 """`gateway run`: the gateway in the foreground, until a signal ends it.
 
-What can be found wrong without starting anything is found first: the settings, then the ports. Logs go to stderr;
+What can be found wrong without starting anything is found first: the settings, then the ports. A reload loads the
+settings as the start did: the same file, flags and environment, read again. Logs go to stderr;
 staying in the background is left to what starts it (systemd, a container).
 """
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.lifecycle import Message
+    from gateway.settings.model import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,11 @@ def run(
 
     flags = {"upstream": upstream, "server.listen": listen}
     overrides = {name: value for name, value in flags.items() if value is not None}
-    settings = load(config, overrides, os.environ, require_upstream=True).settings
+
+    def load_settings() -> "Settings":
+        return load(config, overrides, os.environ, require_upstream=True).settings
+
+    settings = load_settings()
     logs.configure(settings.log, "supervisor")
     listeners = open_listeners(settings)
 
@@ -49,7 +55,7 @@ def run(
         if report.get("first_start"):
             _log.info("there is no key yet; get the first one with: %s", _first_key_command(config))
 
-    raise typer.Exit(run_in_foreground(settings, listeners, on_ready))
+    raise typer.Exit(run_in_foreground(settings, listeners, on_ready, load_settings))
 
 
 def _first_key_command(config: "Path | None") -> str:

@@ -321,3 +321,75 @@ class Event(Shape):
     request_id: str | None
     before: Mapping[str, object] | None
     after: Mapping[str, object] | None
+
+
+class WorkerFigures(Shape):
+    """What a worker did since its start. `feed`: how it hears of changes, redis, store or none."""
+
+    feed: str
+    proven_for_seconds: float
+    hits: int
+    misses: int
+    hits_absent: int
+    lookups_discarded: int
+    lookup_failures: int
+    evictions: int
+    changes: int
+    entries: int
+    absent_entries: int
+    oldest_entry_seconds: float
+    connections: int
+    in_flight: int
+    requests: int
+
+
+class WorkerStatus(Shape):
+    """A worker of any node. `figures`: None for those of other nodes than the one that answers (`own`)."""
+
+    name: str
+    node: str
+    host: str
+    pid: int
+    own: bool
+    applied: int | None
+    lag: int | None
+    silent_seconds: float
+    figures: WorkerFigures | None
+
+
+class StoreStatus(Shape):
+    """The store: whether it answers, and the newest change in its log."""
+
+    reachable: bool
+    head: int | None
+
+
+class RedisStatus(Shape):
+    """The shared key table: whether it answers and holds every key, and the newest change that it has."""
+
+    reachable: bool
+    complete: bool
+    relayed: int | None
+    rebuilds: int
+
+
+class Status(Shape):
+    """The gateway, as the node that answers sees it. `redis`: None where none is configured."""
+
+    version: str
+    node: str
+    host: str
+    settings_loaded_at: datetime | None
+    reloads: int
+    reloads_failed: int
+    workers_ready: int
+    workers_of: int
+    store: StoreStatus
+    redis: RedisStatus | None
+    workers: tuple[WorkerStatus, ...]
+
+
+class Reloaded(Shape):
+    """A reload that is done; `changed` names the settings that differ from before."""
+
+    changed: tuple[str, ...]

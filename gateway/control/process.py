@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Final
 
 from gateway import logs
@@ -21,12 +22,20 @@ from gateway.store.migrate import migrate
 from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from gateway.control.api.operation import Services
+    from gateway.control.following import Following
+    from gateway.control.health import Workers
+    from gateway.control.reloads import Reloads
+    from gateway.control.status import Administration
+    from gateway.control.worker_counts import WorkerCounts
+    from gateway.services.relay import Relay
     from gateway.settings.model import Settings
+    from gateway.store.key_table import KeyTable
 
 _PROBE_TIMEOUT_MILLISECONDS: Final = 1000
 _log: Final = logging.getLogger(__name__)
@@ -49,51 +58,120 @@ def main() -> None:
 
 
 def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
+    asyncio.run(_serve_until_drained(order, channel))
+
+
+async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) -> None:
     # Imported this late because half a second of imports must not stand between a start and `store_ready`.
     from gateway.control.api.routes import routes  # noqa: PLC0415
     from gateway.control.following import Following  # noqa: PLC0415
     from gateway.control.health import Health, Workers  # noqa: PLC0415
     from gateway.control.listener import serve  # noqa: PLC0415
+    from gateway.control.metrics import MeasuredPropagation, Metrics  # noqa: PLC0415
+    from gateway.control.reloads import Reloads  # noqa: PLC0415
+    from gateway.control.status import Administration  # noqa: PLC0415
+    from gateway.control.worker_counts import WorkerCounts  # noqa: PLC0415
+    from gateway.services.reload_events import ReloadEvents  # noqa: PLC0415
+    from gateway.services.worker_roll import WorkerRoll  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
 
-    settings = order.settings
-    path = settings.store.sqlite_path
-    workers = Workers()
-    following = Following(
-        announce=lambda: channel.report("changed"),
-        newest_change=lambda: asyncio.to_thread(_newest_change, path),
-        believes_for_seconds=settings.cache.positive_ttl_seconds + settings.cache.max_stale_seconds,
-    )
-
-    def on_message(message: Message) -> None:
-        if message["command"] == "workers":
-            workers.update(message)
-            following.update(message)
-        elif message["command"] == "applied":
-            following.applied(message)
-
-    async def probe_store() -> None:
-        await asyncio.to_thread(_newest_change, path)
-
-    async def run() -> None:
-        drained = asyncio.Event()
-        channel.attach(asyncio.get_running_loop(), drained.set, on_message)
+    settings, host = order.settings, socket.gethostname()
+    async with AsyncExitStack() as ended:
         engine = create_engine(settings.store.url)
-        api = routes(_services(settings, engine), following, bare_authorization=settings.auth.bare_authorization)
-        served = [*Health(workers, probe_store).routes(), *api]
-        try:
+        ended.push_async_callback(engine.dispose)
+        table = _key_table(settings, ended)
+        relay = None if table is None else _relay(engine, table)
+        newest_change = _newest_change(settings, engine)
+
+        def announce() -> None:
+            if relay is not None:
+                relay.nudge()
+            channel.report("changed")
+
+        workers, counts = Workers(), WorkerCounts()
+        reloads = Reloads(lambda number: channel.report("reload", number=number))
+        following = Following(
+            announce=announce,
+            newest_change=newest_change,
+            believes_for_seconds=settings.cache.positive_ttl_seconds + settings.cache.max_stale_seconds,
+            # A store that is a file is that of one node, whose supervisor knows all workers.
+            roll=None if settings.store.is_sqlite else WorkerRoll(engine, table),
+            node=order.node,
+            host=host,
+        )
+
+        async def probe_store() -> None:
+            await newest_change()
+
+        drained = asyncio.Event()
+        on_message = _dispatch(workers, counts, following, reloads)
+        channel.attach(asyncio.get_running_loop(), drained.set, on_message)
+        administration = Administration(
+            node=order.node,
+            host=host,
+            workers=workers,
+            counts=counts,
+            membership=following,
+            newest_change=newest_change,
+            relay=relay,
+            reloads=reloads,
+            trail=ReloadEvents(engine),
+        )
+        measured = MeasuredPropagation(following)
+        services = _services(settings, engine, administration)
+        api = routes(services, measured, bare_authorization=settings.auth.bare_authorization)
+        metrics = Metrics(workers, counts, newest_change, relay, measured)
+        served = [*Health(workers, probe_store, relay).routes(), *metrics.routes(), *api]
+        # A defect in one of the tasks ends the process, and the supervisor starts another.
+        async with asyncio.TaskGroup() as group:
+            running = [following.run(), *(() if relay is None else (relay.run(),))]
+            tasks = [group.create_task(task) for task in running]
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):
                 # Without a single change nothing was ever created: somebody's first start.
-                first_start = not order.restarted and await asyncio.to_thread(_newest_change, path) == 0
+                first_start = not order.restarted and await newest_change() == 0
                 channel.report("ready", first_start=first_start)
                 await drained.wait()
-        finally:
-            await engine.dispose()
-
-    asyncio.run(run())
+            for task in tasks:
+                task.cancel()
 
 
-def _services(settings: Settings, engine: AsyncEngine) -> Services:
+def _dispatch(
+    workers: Workers, counts: WorkerCounts, following: Following, reloads: Reloads
+) -> Callable[[Message], None]:
+    """Make what hands on the supervisor's messages to whom they concern."""
+    receivers: dict[str, tuple[Callable[[Message], None], ...]] = {
+        "workers": (workers.update, counts.update, following.update),
+        "applied": (following.applied,),
+        "counts": (counts.counted,),
+        "reloaded": (reloads.reloaded,),
+    }
+
+    def on_message(message: Message) -> None:
+        for receive in receivers.get(message["command"], ()):
+            receive(message)
+
+    return on_message
+
+
+def _key_table(settings: Settings, ended: AsyncExitStack) -> KeyTable | None:
+    if settings.redis.url is None:
+        return None
+    from gateway.store.key_table import KeyTable  # noqa: PLC0415
+    from gateway.store.redis_link import connect  # noqa: PLC0415
+
+    link = connect(settings.redis.url, timeout_seconds=settings.redis.timeout_milliseconds / 1000)
+    table = KeyTable(link, settings.redis.namespace)
+    ended.push_async_callback(table.close)
+    return table
+
+
+def _relay(engine: AsyncEngine, table: KeyTable) -> Relay:
+    from gateway.services.relay import Relay  # noqa: PLC0415
+
+    return Relay(engine, table)
+
+
+def _services(settings: Settings, engine: AsyncEngine, administration: Administration) -> Services:
     """Build what the admin API calls, by the settings."""
     # As late as the other imports of this process, and for the same reason.
     from gateway.control.api.operation import Services  # noqa: PLC0415
@@ -112,15 +190,28 @@ def _services(settings: Settings, engine: AsyncEngine) -> Services:
         service_accounts=ServiceAccountService(engine),
         organizations=OrganizationService(engine, key_prefix=prefix),
         events=EventService(engine),
+        gateway=administration,
         route_permissions=frozenset(each for route in settings.routes for each in route.permissions),
     )
 
 
-def _newest_change(path: Path) -> int:
-    """The number of the store's newest change, 0 where there is none; raises GatewayError where it cannot be read.
+def _newest_change(settings: Settings, engine: AsyncEngine) -> Callable[[], Awaitable[int]]:
+    """Make what gives the number of the store's newest change, 0 where there is none; it raises GatewayError."""
+    if settings.store.is_sqlite:
+        return lambda: asyncio.to_thread(_newest_change_of_file, settings.store.sqlite_path)
 
-    Opened anew each time, as a worker's would be, so that a store that was moved away is not called readable.
-    """
+    async def newest_change() -> int:
+        from gateway.store.change_log import newest  # noqa: PLC0415
+        from gateway.store.engine import read_transaction  # noqa: PLC0415
+
+        async with read_transaction(engine) as connection:
+            return await newest(connection)
+
+    return newest_change
+
+
+def _newest_change_of_file(path: Path) -> int:
+    """Opened anew each time, as a worker's would be, so that a store that was moved away is not called readable."""
     with closing(SqliteReader(path, busy_timeout_milliseconds=_PROBE_TIMEOUT_MILLISECONDS)) as reader:
         return reader.head()
 

@@ -50,9 +50,8 @@ def demonstrate(say: Callable[[str], None]) -> int:
         logs.configure(settings.log, "supervisor")
         listeners = open_listeners(settings)
         secret = asyncio.run(_first_key(settings))
-        return run_in_foreground(
-            settings, listeners, lambda _: say(_introduction(secret, listeners, settings, upstream))
-        )
+        introduction = _introduction(secret, listeners, settings, upstream)
+        return run_in_foreground(settings, listeners, lambda _: say(introduction), lambda: settings)
 
 
 def _settings(upstream: str, store: Path) -> Settings:

@@ -24,16 +24,32 @@ _SPARE_FILES: Final = 1024  # idle upstream connections, sockets to listen on, s
 _log: Final = logging.getLogger(__name__)
 
 
-def run_in_foreground(settings: Settings, listeners: Listeners, on_ready: Callable[[Message], None]) -> int:
-    """Run to the end and close the listeners; returns the exit status, raises GatewayError where the start fails."""
+def run_in_foreground(
+    settings: Settings, listeners: Listeners, on_ready: Callable[[Message], None], load: Callable[[], Settings]
+) -> int:
+    """Run to the end and close the listeners; returns the exit status, raises GatewayError where the start fails.
+
+    `load` reads the settings again, the same way as those at hand were read, for a reload.
+    """
     with contextlib.closing(listeners):
-        server = settings.server
-        _allow_open_files(server.max_connections + server.max_in_flight + _SPARE_FILES)
-        return asyncio.run(_run(settings, listeners, on_ready))
+        _allow_what_is_needed(settings)
+        return asyncio.run(_run(settings, listeners, on_ready, load))
 
 
-async def _run(settings: Settings, listeners: Listeners, on_ready: Callable[[Message], None]) -> int:
-    return await Supervisor(settings, listeners, on_ready=on_ready).run()
+async def _run(
+    settings: Settings, listeners: Listeners, on_ready: Callable[[Message], None], load: Callable[[], Settings]
+) -> int:
+    def load_again() -> Settings:
+        loaded = load()
+        _allow_what_is_needed(loaded)
+        return loaded
+
+    return await Supervisor(settings, listeners, load=load_again, on_ready=on_ready).run()
+
+
+def _allow_what_is_needed(settings: Settings) -> None:
+    server = settings.server
+    _allow_open_files(server.max_connections + server.max_in_flight + _SPARE_FILES)
 
 
 def _allow_open_files(needed: int) -> None:

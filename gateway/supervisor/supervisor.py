@@ -9,7 +9,10 @@ Every worker inherits the sockets of all slots. While a slot has no child that s
 from its socket, so that a crash loop strands no connection. The sockets are closed here before the order to drain goes
 out, and by each worker as it gets it (`gateway.proxy.accepting`): the port is free while the last answers are given.
 
-Invariant: a child is alive only inside its keeper (`_keep`), and `run` returns only when every keeper is over.
+A reload (`gateway.supervisor.reloading`) replaces one child after the other: the new one is ready before the old one
+drains, so a slot is never empty, and what waits in its queue stays there for the new one.
+
+Invariant: a child is alive only while its slot knows its life, and `run` returns only when every life is over.
 
 Plain asyncio without aiohttp, SQLAlchemy or threads of its own, so that what everything else hangs on stays small.
 A general process manager (systemd, supervisord) was turned down: the sockets have to be shared between workers, and
@@ -30,8 +33,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError
-from gateway.supervisor.backoff import Backoff
 from gateway.supervisor.child import Child
+from gateway.supervisor.hangup import Hangup, meaning_of_hangup
+from gateway.supervisor.reloading import Reloading
+from gateway.supervisor.slot import Life, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,11 +44,14 @@ if TYPE_CHECKING:
     from gateway.lifecycle import Message
     from gateway.settings.model import Settings
     from gateway.supervisor.listeners import Listeners
+    from gateway.supervisor.slot import Ended
 
 # -P: without it, -m puts the working directory first on the path, and a directory "gateway" there would be run.
 WORKER_ARGV: Final = (sys.executable, "-P", "-m", "gateway.proxy.process")
 CONTROL_ARGV: Final = (sys.executable, "-P", "-m", "gateway.control.process")
 
+READY_SECONDS: Final = 30.0
+"""How long a reload waits for a new child."""
 _DRAIN_MARGIN_SECONDS: Final = 2.0  # beyond the workers' own drain timeout, for their last steps
 _CONTROL_DRAIN_SECONDS: Final = 5.0
 _FORCED_EXIT_STATUS: Final = 1
@@ -60,43 +68,6 @@ class State(enum.Enum):
     STOPPED = 3
 
 
-class Slot:
-    """A place that one child after another fills: its name and sockets stay, the child changes."""
-
-    __slots__ = (
-        "applied",
-        "argv",
-        "backoff",
-        "child",
-        "failure",
-        "listen_fds",
-        "name",
-        "number",
-        "ordered",
-        "ready_since",
-        "serving",
-    )
-
-    def __init__(self, name: str, number: int, argv: Sequence[str], listen_fds: tuple[int, ...]) -> None:
-        self.name = name
-        self.number = number
-        self.argv = argv
-        self.listen_fds = listen_fds
-        self.backoff = Backoff()
-        self.empty()
-
-    def empty(self) -> None:
-        """Forget the child that was here."""
-        self.child: Child | None = None
-        self.ordered = False
-        self.applied = -1
-        """The change up to which a worker is current, by its own report."""
-        self.ready_since: float | None = None
-        self.serving = False
-        """The child is ready, and does not drain by itself (somebody sent it a signal)."""
-        self.failure = ""
-
-
 class Supervisor:
     """One run of the gateway: `await Supervisor(…).run()` from start to the end of the drain."""
 
@@ -105,21 +76,26 @@ class Supervisor:
         settings: Settings,
         listeners: Listeners,
         *,
+        load: Callable[[], Settings],
         on_ready: Callable[[Message], None],
         worker_argv: Sequence[str] = WORKER_ARGV,
         control_argv: Sequence[str] = CONTROL_ARGV,
+        ready_seconds: float = READY_SECONDS,
     ) -> None:
         """`on_ready` gets the control process's "ready" report, once, when all are ready for the first time.
 
-        The argvs are commands that take the number of the channel's descriptor as their last argument.
+        `load` reads the settings again, for a reload, and raises ConfigurationError. The argvs are commands that take
+        the number of the channel's descriptor as their last argument.
         """
         self._listeners = listeners
         fds = tuple(opened.fileno() for opened in listeners.workers)
-        self._workers = [Slot(f"worker-{slot}", slot, worker_argv, fds) for slot in range(len(fds))]
-        self._control = Slot("control", 0, control_argv, (listeners.control.fileno(),))
+        dumped = settings.model_dump(mode="json")
+        self._workers = [Slot(f"worker-{slot}", slot, worker_argv, fds, dumped) for slot in range(len(fds))]
+        self._control = Slot("control", 0, control_argv, (listeners.control.fileno(),), dumped)
         self._slots = [self._control, *self._workers]
-        self._settings = settings.model_dump(mode="json")
-        self._drain_seconds = settings.server.drain_timeout_seconds + _DRAIN_MARGIN_SECONDS
+        # The control process last, which answers whoever asked when all others are done.
+        self._reloading = Reloading(settings, load, [*self._workers, self._control], self._replace)
+        self._ready_seconds = ready_seconds
         self._node = secrets.token_hex(8)
         self._on_ready = on_ready
         self._state = State.STARTING
@@ -130,8 +106,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until a signal ends it; returns the exit status. Raises GatewayError where the start fails."""
-        for number in _stop_signals():
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        self._attend_signals()
         keepers = {slot.name: asyncio.create_task(self._keep(slot)) for slot in self._slots}
         stop = asyncio.create_task(self._stopping.wait())
         try:
@@ -143,7 +118,9 @@ class Supervisor:
             self._move(State.STOPPED)
             self._stopping.set()
             self._kill(self._slots)
-            results = await asyncio.gather(*keepers.values(), return_exceptions=True)
+            lives = [life.task for slot in self._slots for life in slot.lives()]
+            results = await asyncio.gather(*keepers.values(), *lives, return_exceptions=True)
+            await self._reloading.over()
             stop.cancel()
         for result in results:
             if isinstance(result, BaseException):
@@ -153,55 +130,133 @@ class Supervisor:
     def stop(self) -> None:
         """Drain and return from `run`; called a second time, kill what is left."""
         if not self._stopping.is_set():
-            _log.info("stopping: answering what has arrived", extra={"seconds_at_most": self._drain_seconds})
+            seconds = max(self._patience(slot, slot.settings) for slot in self._workers)
+            _log.info("stopping: answering what has arrived", extra={"seconds_at_most": seconds})
             self._stopping.set()
         elif not self._forced:
             _log.warning("stopping at once, requests in flight are cut")
             self._forced = True
             self._kill(self._slots)
 
+    def reload(self, answer: Callable[[Message], None] | None = None) -> None:
+        """Read the settings again and replace all children, unless something stands in the way.
+
+        `answer` is told how it went, before a control process that asked is itself replaced.
+        """
+        refusal = "" if self._state is State.RUNNING and not self._stopping.is_set() else _not_running(self._state)
+        self._reloading.begin(refusal, answer, told=self._tell_control)
+
+    def _attend_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        meaning = meaning_of_hangup()
+        if meaning is not Hangup.IGNORED:
+            loop.add_signal_handler(signal.SIGHUP, self.stop if meaning is Hangup.STOP else self.reload)
+
+    # --- lives --------------------------------------------------------------------------------------------------------
+
     async def _keep(self, slot: Slot) -> None:
-        """Have a child in this slot until the stop. Raises GatewayError where the first one never gets ready."""
+        """Have a tenant in this slot until the stop. Raises GatewayError where the first one never gets ready."""
         while not self._stopping.is_set():
-            life, reason = await self._live(slot)
-            if self._stopping.is_set():
-                return
+            async with slot.changing:
+                if slot.tenant is None and not self._stopping.is_set():
+                    slot.tenant = self._begin(slot, slot.settings)
+                life = slot.tenant
+            ended = await life.left if life is not None else None
+            if ended is None or self._stopping.is_set():
+                continue
             if self._state is State.STARTING:
-                raise GatewayError(reason, code="start_failed")
-            delay = slot.backoff.after_life_of(life)
-            _log.error("a child died", extra={"child": slot.name, "reason": reason, "restart_in_seconds": delay})
+                raise GatewayError(ended[1], code="start_failed")
+            delay = slot.backoff.after_life_of(ended[0])
+            _log.error("a child died", extra={"child": slot.name, "reason": ended[1], "restart_in_seconds": delay})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _live(self, slot: Slot) -> tuple[float, str]:
-        """One child's life: how many seconds it did its work, and why it ended, in its own words if it had any."""
+    async def _replace(self, slot: Slot, settings: Message, before_handover: Callable[[], None]) -> str:
+        """Put a new child beside the one in this slot, and in its place once it is ready.
+
+        Returns why that cannot be, and then everything in the slot is as it was; "" where it is done.
+        """
+        async with slot.changing:
+            if self._stopping.is_set():
+                return _not_running(State.DRAINING)
+            newcomer = slot.newcomer = self._begin(slot, settings)
+            try:
+                if reason := await self._until_ready(slot, newcomer):
+                    return reason
+            finally:
+                slot.newcomer = None
+            before_handover()
+            predecessor, slot.tenant, slot.settings = slot.tenant, newcomer, settings
+            if predecessor is not None:
+                slot.retired.append(predecessor)
+                predecessor.hand_over()
+                late = asyncio.get_running_loop().call_later(predecessor.drain_seconds, self._end_late, predecessor)
+                predecessor.task.add_done_callback(lambda _: late.cancel())
+            self._tell_all()
+            return ""
+
+    async def _until_ready(self, slot: Slot, newcomer: Life) -> str:
+        """Wait for a newcomer; one that does not get ready is gone when this returns why."""
+        stopped = asyncio.create_task(self._stopping.wait())
+        settled = asyncio.create_task(newcomer.settled.wait())
+        await asyncio.wait((stopped, settled), timeout=self._ready_seconds, return_when=asyncio.FIRST_COMPLETED)
+        late = not settled.done() and not stopped.done()
+        for each in (stopped, settled):
+            each.cancel()
+        if newcomer.serving:
+            return ""
+        newcomer.kill()
+        _, reason = await newcomer.task
+        if self._stopping.is_set():
+            return _not_running(State.DRAINING)
+        return f"the new {slot.name} was not ready within {self._ready_seconds:g} seconds" if late else reason
+
+    def _end_late(self, life: Life) -> None:
+        _log.warning("a child did not end in time and is killed", extra={"seconds": life.drain_seconds})
+        life.kill()
+
+    def _begin(self, slot: Slot, settings: Message) -> Life:
+        life = Life(settings, self._patience(slot, settings))
+        life.begin(asyncio.create_task(self._live(slot, life)))
+        return life
+
+    async def _live(self, slot: Slot, life: Life) -> Ended:
+        """One child from start to end; returns for how long it did its work, and why it ended."""
         try:
-            slot.child = await Child.start(slot.name, slot.argv, slot.listen_fds)
+            child = life.child = await Child.start(slot.name, slot.argv, slot.listen_fds)
         except OSError as error:
+            slot.forget(life)
             return 0.0, f"{slot.name} cannot be started: {error.strerror}"
-        _log.debug("started a child", extra={"child": slot.name, "pid": slot.child.pid})
-        self._order(slot)
+        _log.debug("started a child", extra={"child": slot.name, "pid": child.pid})
+        self._order(slot, life)
         self._tell_workers()
         if self._stopping.is_set():  # the order to drain went out while there was nobody to get it
-            slot.child.send({"command": "drain"})
+            child.send({"command": "drain"})
         if self._forced or self._state is State.STOPPED:
-            slot.child.kill()
-        status = await slot.child.wait(functools.partial(self._on_event, slot))
-        life = time.monotonic() - slot.ready_since if slot.ready_since is not None else 0.0
-        reason = slot.failure or f"{slot.name} ended with {_ending(status)}"
-        slot.empty()
+            child.kill()
+        status = await child.wait(functools.partial(self._on_event, slot, life))
+        seconds = time.monotonic() - life.ready_since if life.ready_since is not None else 0.0
+        slot.forget(life)
         self._tell_all()
-        return life, reason
+        return seconds, life.failure or f"{slot.name} ended with {_ending(status)}"
 
-    def _order(self, slot: Slot) -> None:
+    def _patience(self, slot: Slot, settings: Message) -> float:
+        """How long a child with these settings may take to end."""
+        if slot is self._control:
+            return _CONTROL_DRAIN_SECONDS
+        return float(settings["server"]["drain_timeout_seconds"]) + _DRAIN_MARGIN_SECONDS
+
+    def _order(self, slot: Slot, life: Life) -> None:
         """Send the start order, once per child, as soon as the store is ready for it."""
-        if slot.child is None or slot.ordered or (slot is not self._control and not self._store_ready):
+        if life.child is None or life.ordered or (slot is not self._control and not self._store_ready):
             return
-        slot.ordered = True
-        slot.child.send(
+        life.ordered = True
+        life.child.send(
             {
                 "command": "start",
-                "settings": self._settings,
+                "settings": life.settings,
                 "slot": slot.number,
                 "listen_fds": slot.listen_fds,
                 "node": self._node,
@@ -211,41 +266,64 @@ class Supervisor:
         if slot is not self._control:
             self._tell_control()
 
-    def _on_event(self, slot: Slot, message: Message) -> None:
-        event = message["event"]
-        if event == "store_ready":
-            self._store_ready = True
-            for worker in self._workers:
-                self._order(worker)
-        elif event == "ready":
-            slot.ready_since = time.monotonic()
-            slot.serving = True
-            if slot is self._control:
-                self._control_report = message
-            self._tell_all()
-            self._check_all_ready()
-        elif event == "draining":
-            slot.serving = False
-            self._tell_all()
-        elif event == "applied":
-            self._pass_on_applied(slot, int(message["seq"]))
-        elif event == "changed":
-            self._pass_on_changed()
-        elif event == "failed":
-            slot.failure = str(message["reason"])
+    # --- what children say, and are told ------------------------------------------------------------------------------
+
+    def _on_event(self, slot: Slot, life: Life, message: Message) -> None:
+        match message["event"]:
+            case "store_ready":
+                self._store_ready = True
+                for worker in self._workers:
+                    for each in worker.lives():
+                        self._order(worker, each)
+            case "ready":
+                life.ready_since = time.monotonic()
+                life.serving = True
+                life.settled.set()
+                if slot is self._control:
+                    self._control_report = message
+                self._tell_all()
+                self._check_all_ready()
+            case "draining":
+                life.serving = False
+                self._tell_all()
+            case "failed":
+                life.failure = str(message["reason"])
+            case _:
+                self._on_word_for_others(slot, life, message)
+
+    def _on_word_for_others(self, slot: Slot, life: Life, message: Message) -> None:
+        match message["event"]:
+            case "applied":
+                life.applied, life.epoch = int(message["seq"]), message.get("epoch")
+                self._pass_on(life, {"command": "applied", "seq": life.applied, "epoch": life.epoch})
+            case "counts":
+                self._pass_on(life, {**message, "command": "counts", "name": slot.name})
+            case "changed":
+                self._pass_on_changed()
+            case "reload":
+                self.reload(lambda outcome: life.send({**outcome, "number": message.get("number")}))
 
     def _pass_on_changed(self) -> None:
         for worker in self._workers:
-            if worker.child is not None and worker.ordered:
-                worker.child.send({"command": "look"})
+            for life, child in worker.running():
+                if life.ordered:
+                    child.send({"command": "look"})
 
-    def _pass_on_applied(self, slot: Slot, seq: int) -> None:
-        slot.applied = seq
-        if slot.child is not None and self._control.child is not None and self._control.ready_since is not None:
-            self._control.child.send({"command": "applied", "pid": slot.child.pid, "seq": seq})
+    def _pass_on(self, life: Life, message: Message) -> None:
+        """Tell every control process what a worker says of itself."""
+        if life.child is not None:
+            told = {**message, "pid": life.child.pid}
+            told.pop("event", None)
+            self._send_control(told)
+
+    def _send_control(self, message: Message) -> None:
+        """To both of them while one hands over to the other: either may have an answer that waits for this."""
+        for life, child in self._control.running():
+            if life.ready_since is not None:
+                child.send(message)
 
     def _check_all_ready(self) -> None:
-        if self._state is State.STARTING and all(slot.ready_since is not None for slot in self._slots):
+        if self._state is State.STARTING and all(slot.serving for slot in self._slots):
             self._move(State.RUNNING)
             self._on_ready(self._control_report)
 
@@ -259,28 +337,29 @@ class Supervisor:
         if self._state is State.RUNNING:
             empty = [worker.number for worker in self._workers if not worker.serving]
             for worker in self._workers:
-                if worker.child is not None:
-                    worker.child.send({"command": "slots", "empty": empty})
+                for life in filter(None, (worker.tenant, worker.newcomer)):
+                    life.send({"command": "slots", "empty": empty})
 
     def _tell_control(self) -> None:
         """What `/readyz` is answered from, and on whom the answer to a change waits."""
-        if self._control.child is not None and self._control.ready_since is not None:
-            ready = sum(worker.serving for worker in self._workers)
-            draining = self._stopping.is_set()
-            following = [
-                {"name": worker.name, "pid": worker.child.pid, "applied": worker.applied}
-                for worker in self._workers
-                if worker.child is not None and worker.ordered
-            ]
-            self._control.child.send(
-                {
-                    "command": "workers",
-                    "ready": ready,
-                    "of": len(self._workers),
-                    "draining": draining,
-                    "following": following,
-                }
-            )
+        following = [
+            {"name": worker.name, "pid": child.pid, "applied": life.applied, "epoch": life.epoch}
+            for worker in self._workers
+            for life, child in worker.running()
+            if life.ordered
+        ]
+        self._send_control(
+            {
+                "command": "workers",
+                "ready": sum(worker.serving for worker in self._workers),
+                "of": len(self._workers),
+                "draining": self._stopping.is_set(),
+                "following": following,
+                **self._reloading.facts(),
+            }
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     async def _drain(self, workers: Iterable[asyncio.Task[None]], control: asyncio.Task[None]) -> None:
         """Workers first: the control process answers health checks and takes their last records meanwhile.
@@ -290,14 +369,16 @@ class Supervisor:
         self._move(State.DRAINING)
         self._listeners.close_workers()
         self._tell_control()
-        await self._end(self._workers, workers, self._drain_seconds)
-        await self._end([self._control], [control], _CONTROL_DRAIN_SECONDS)
+        await self._end(self._workers, workers)
+        await self._end([self._control], [control])
 
-    async def _end(self, slots: Iterable[Slot], keepers: Iterable[asyncio.Task[None]], seconds: float) -> None:
-        for slot in slots:
-            if slot.child is not None:
-                slot.child.send({"command": "drain"})
-        _, late = await asyncio.wait(tuple(keepers), timeout=seconds)
+    async def _end(self, slots: Sequence[Slot], keepers: Iterable[asyncio.Task[None]]) -> None:
+        lives = [life for slot in slots for life in slot.lives()]
+        for life in lives:
+            life.send({"command": "drain"})
+        over: list[asyncio.Future[object]] = [*keepers, *(life.task for life in lives)]  # type: ignore[list-item]
+        seconds = max((life.drain_seconds for life in lives), default=0.0)
+        _, late = await asyncio.wait(over, timeout=seconds)
         if late:
             _log.warning("a child did not end in time and is killed", extra={"seconds": seconds})
             self._kill(slots)
@@ -305,8 +386,8 @@ class Supervisor:
 
     def _kill(self, slots: Iterable[Slot]) -> None:
         for slot in slots:
-            if slot.child is not None:
-                slot.child.kill()
+            for life in slot.lives():
+                life.kill()
 
     def _move(self, state: State) -> None:
         if state.value <= self._state.value:
@@ -314,10 +395,8 @@ class Supervisor:
         self._state = state
 
 
-def _stop_signals() -> list[signal.Signals]:
-    """SIGHUP too (the terminal was closed), unless whoever started us ignores it, as nohup does."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGINT, *hangup]
+def _not_running(state: State) -> str:
+    return "the gateway is still starting" if state is State.STARTING else "the gateway is stopping"
 
 
 def _ending(status: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Gateway
+    from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -45,6 +46,25 @@ def test_every_wrong_field_is_named(gateway: Gateway) -> None:
     assert outcome.status == 2
     assert "org:" in outcome.err
     assert "admin:" in outcome.err
+
+
+def test_it_makes_the_first_organization_in_postgresql_too(gateway: Gateway, postgres: PostgresServer) -> None:
+    name = postgres.new_database()
+    init = ("init", "--org", "Acme", "--admin", "a@example.com")
+    Path("g.toml").write_text(f'[store]\nurl = "{postgres.url(name)}"\n')
+    assert gateway(*init, "--json", "--config", "g.toml").json["key"]["secret"].startswith("sk_")
+    assert postgres.execute("SELECT name FROM organizations", name) == "Acme"
+    again = gateway(*init, "--config", "g.toml")
+    assert (again.status, again.out) == (1, "")
+    assert "exists already" in again.err
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(gateway: Gateway) -> None:
+    Path("g.toml").write_text('[store]\nurl = "postgresql://me:hunter2@127.0.0.1:1/keygate"\n')
+    outcome = gateway("init", "--org", "Acme", "--admin", "a@example.com", "--config", "g.toml")
+    assert outcome.status != 0
+    assert "127.0.0.1:1/keygate cannot be reached" in outcome.err
+    assert "hunter2" not in outcome.out + outcome.err
 
 
 def test_the_store_and_the_key_prefix_are_those_of_the_settings(gateway: Gateway) -> None:

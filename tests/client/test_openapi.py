@@ -51,6 +51,8 @@ _ORGANIZATION: Final[dict[str, Any]] = {"external_id": "e", "default_expiry": "7
 # Operation → the call with everything that it can take, and the shape that its answer is read as.
 CALLS: Final[dict[str, tuple[Callable[[Client], object], type[shapes.Shape]]]] = {
     "me": (lambda client: client.me(), shapes.Me),
+    "gateway_status": (lambda client: client.status(), shapes.Status),
+    "reload_gateway": (lambda client: client.reload(), shapes.Reloaded),
     "list_permissions": (lambda client: client.permissions(), shapes.PermissionList),
     "create_key": (lambda client: client.keys.create("n", **_KEY), shapes.ChangedIssuedKey),
     "list_keys": (

@@ -111,6 +111,7 @@ def starting(command: Command, logs: Path) -> Iterator[Callable[..., Running]]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
+                start_new_session=True,  # no terminal, whoever runs the tests: SIGHUP means to reload
             )
         started.append(process)
         return Running(process, log)

@@ -165,7 +165,7 @@ def test_several_workers_share_the_port(start: Start, upstream: str) -> None:
     assert run.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_status_0_and_frees_the_port(start: Start, upstream: str, number: signal.Signals) -> None:
     run = start("--upstream", upstream)
     children = _processes_of(run)

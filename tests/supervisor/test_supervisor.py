@@ -4,134 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.settings.model import ControlSettings, ServerSettings, Settings
-from gateway.supervisor.listeners import Listeners, open_listeners
+from gateway.supervisor.listeners import open_listeners
 from gateway.supervisor.supervisor import Supervisor
+from tests.supervisor.conftest import alive, quick_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.lifecycle import Message
-
-STAND_IN = Path(__file__).with_name("stand_in.py")
-
-
-class Run:
-    """A supervisor at work over stand-ins."""
-
-    def __init__(self, settings: Settings, listeners: Listeners, *, worker: str, control: str) -> None:
-        self.listeners = listeners
-        self.proxy_address, self.control_address = listeners.proxy_address, listeners.control_address
-        self.ready = asyncio.Event()
-        self.reports: list[Message] = []
-        self.supervisor = Supervisor(
-            settings,
-            listeners,
-            on_ready=self._on_ready,
-            worker_argv=(sys.executable, str(STAND_IN), worker),
-            control_argv=(sys.executable, str(STAND_IN), control),
-        )
-        self.task = asyncio.create_task(self.supervisor.run())
-
-    def _on_ready(self, report: Message) -> None:
-        self.reports.append(report)
-        self.ready.set()
-
-    async def until_ready(self) -> None:
-        """Raise what made the start fail, if it fails."""
-        waiting = asyncio.create_task(self.ready.wait())
-        await asyncio.wait((waiting, self.task), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self.task.done():
-            self.task.result()
-
-    async def ask_worker(self) -> dict[str, Any]:
-        return await _ask(self.proxy_address)
-
-    async def ask_control(self) -> dict[str, Any]:
-        return await _ask(self.control_address)
-
-    async def told_control(self, **wanted: object) -> None:
-        """Wait until the last thing that the control process heard of the workers is this."""
-        while True:
-            told = (await self.ask_control())["told"]
-            if told and wanted.items() <= told[-1].items() and told[-1]["command"] == "workers":
-                return
-            await asyncio.sleep(0.01)
-
-    async def ask_slot(self, slot: int) -> dict[str, Any]:
-        """What the worker in this slot says; which one is asked is the kernel's choice."""
-        while True:
-            facts = await self.ask_worker()
-            if facts["slot"] == slot:
-                return facts
-
-    async def stopped(self) -> int:
-        self.supervisor.stop()
-        return await self.task
-
-
-Start = Callable[..., AbstractAsyncContextManager[Run]]
-
-
-async def _ask(address: str) -> dict[str, Any]:
-    host, port = address.split(":")
-    while True:
-        reader, writer = await asyncio.open_connection(host, int(port))
-        try:
-            with contextlib.suppress(ConnectionError):
-                if line := await reader.readline():
-                    facts: dict[str, Any] = json.loads(line)
-                    return facts
-        finally:
-            writer.close()
-
-
-def _settings(*, workers: int = 1, drain: float = 30) -> Settings:
-    return Settings(
-        server=ServerSettings(listen="127.0.0.1:0", workers=workers, drain_timeout_seconds=drain),
-        control=ControlSettings(listen="127.0.0.1:0"),
-    )
-
-
-@pytest.fixture
-def start() -> Start:
-    """Start a supervisor; whatever the test does, nothing of it is left afterwards."""
-
-    @contextlib.asynccontextmanager
-    async def started(
-        *, workers: int = 1, worker: str = "worker", control: str = "control", drain: float = 30
-    ) -> AsyncIterator[Run]:
-        settings = _settings(workers=workers, drain=drain)
-        listeners = open_listeners(settings)
-        run = Run(settings, listeners, worker=worker, control=control)
-        try:
-            yield run
-        finally:
-            run.supervisor.stop()
-            run.supervisor.stop()
-            await asyncio.gather(run.task, return_exceptions=True)
-            listeners.close()
-
-    return started
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    from tests.supervisor.conftest import Start
 
 
 async def test_every_worker_gets_its_own_slot_and_all_sockets(start: Start) -> None:
@@ -173,7 +61,7 @@ async def test_a_killed_worker_is_replaced_on_the_same_socket(start: Start) -> N
         os.kill(first, signal.SIGKILL)
         second = await run.ask_worker()  # the connection waits in the slot's backlog until the new one is there
         assert second["pid"] != first
-        assert not _alive(first)
+        assert not alive(first)
 
 
 async def test_a_worker_knows_whether_the_gateway_ran_before_it(start: Start) -> None:
@@ -269,7 +157,7 @@ async def test_a_signal_to_the_supervisor_drains_everything(start: Start) -> Non
         pids = [(await run.ask_worker())["pid"], (await run.ask_control())["pid"]]
         os.kill(os.getpid(), signal.SIGTERM)
         assert await run.task == 0
-        assert not any(_alive(pid) for pid in pids)
+        assert not any(alive(pid) for pid in pids)
 
 
 async def test_a_second_signal_ends_everything_at_once(start: Start) -> None:
@@ -280,7 +168,7 @@ async def test_a_second_signal_ends_everything_at_once(start: Start) -> None:
         await run.told_control(ready=1, of=1, draining=True)
         os.kill(os.getpid(), signal.SIGINT)
         assert await run.task == 1
-        assert not _alive(pid)
+        assert not alive(pid)
 
 
 async def test_a_worker_that_ignores_the_drain_is_killed_when_its_time_is_over(start: Start) -> None:
@@ -288,7 +176,7 @@ async def test_a_worker_that_ignores_the_drain_is_killed_when_its_time_is_over(s
         await run.until_ready()
         pid = (await run.ask_worker())["pid"]
         assert await run.stopped() == 0
-        assert not _alive(pid)
+        assert not alive(pid)
 
 
 async def test_a_stop_while_everything_still_starts_ends_cleanly(start: Start) -> None:
@@ -298,9 +186,11 @@ async def test_a_stop_while_everything_still_starts_ends_cleanly(start: Start) -
 
 
 async def test_a_command_that_does_not_exist_is_one_clear_error() -> None:
-    settings = _settings()
+    settings = quick_settings()
     listeners = open_listeners(settings)
     argv = ("/nonexistent/python",)
-    supervisor = Supervisor(settings, listeners, on_ready=lambda _: None, worker_argv=argv, control_argv=argv)
+    supervisor = Supervisor(
+        settings, listeners, load=quick_settings, on_ready=lambda _: None, worker_argv=argv, control_argv=argv
+    )
     with contextlib.closing(listeners), pytest.raises(GatewayError, match="control cannot be started: No such file"):
         await supervisor.run()

@@ -22,7 +22,7 @@ from gateway.client.call import Call
 from gateway.client.credentials import find_admin_url, find_api_key
 from gateway.client.requests import path
 from gateway.client.retries import DEFAULT_RETRIES
-from gateway.client.shapes import Me, PermissionList
+from gateway.client.shapes import Me, PermissionList, Reloaded, Status
 
 
 class AsyncClient:
@@ -62,6 +62,17 @@ class AsyncClient:
     async def permissions(self) -> PermissionList:
         """The permissions that are known: the gateway's own, those that routes ask for, those that are granted."""
         return await self._transport.send(Call("GET", path("permissions"), PermissionList, repeatable=True))
+
+    async def status(self) -> Status:
+        """How the gateway is doing: every worker of every node. For the operator."""
+        return await self._transport.send(Call("GET", path("status"), Status, repeatable=True))
+
+    async def reload(self) -> Reloaded:
+        """Have the node that answers read its settings again. For the operator's admins.
+
+        ConflictError where nothing came of it: `code` says why, `detail` every problem on a line of its own.
+        """
+        return await self._transport.send(Call("POST", path("reload"), Reloaded))
 
     async def aclose(self) -> None:
         """Close the connections."""

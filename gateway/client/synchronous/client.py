@@ -18,7 +18,7 @@ from gateway.client.call import Call
 from gateway.client.credentials import find_admin_url, find_api_key
 from gateway.client.requests import path
 from gateway.client.retries import DEFAULT_RETRIES
-from gateway.client.shapes import Me, PermissionList
+from gateway.client.shapes import Me, PermissionList, Reloaded, Status
 from gateway.client.synchronous.events import Events
 from gateway.client.synchronous.keys import Keys
 from gateway.client.synchronous.members import Members
@@ -64,6 +64,17 @@ class Client:
     def permissions(self) -> PermissionList:
         """The permissions that are known: the gateway's own, those that routes ask for, those that are granted."""
         return self._transport.send(Call("GET", path("permissions"), PermissionList, repeatable=True))
+
+    def status(self) -> Status:
+        """How the gateway is doing: every worker of every node. For the operator."""
+        return self._transport.send(Call("GET", path("status"), Status, repeatable=True))
+
+    def reload(self) -> Reloaded:
+        """Have the node that answers read its settings again. For the operator's admins.
+
+        ConflictError where nothing came of it: `code` says why, `detail` every problem on a line of its own.
+        """
+        return self._transport.send(Call("POST", path("reload"), Reloaded))
 
     def close(self) -> None:
         """Close the connections."""

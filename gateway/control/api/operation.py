@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gateway.control.api.query import QueryParameter
+    from gateway.control.status import Administration
     from gateway.services.actor import Caller
     from gateway.services.authentication import Authenticator
     from gateway.services.changed import Changed
@@ -43,6 +44,7 @@ class Services:
     service_accounts: ServiceAccountService
     organizations: OrganizationService
     events: EventService
+    gateway: Administration
     route_permissions: Collection[str] = ()
     """The permissions that routes ask for, for `GET /v1/permissions`."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.control.api import (
     caller_operations,
+    gateway_operations,
     key_operations,
     member_operations,
     organization_operations,
@@ -27,6 +28,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *service_account_operations.OPERATIONS,
     *organization_operations.OPERATIONS,
     *trail_operations.OPERATIONS,
+    *gateway_operations.OPERATIONS,
 )
 
 SUBJECTS: Final = {
@@ -36,4 +38,5 @@ SUBJECTS: Final = {
     service_account_operations.SUBJECT: "Owners of keys that are no people: pipelines, services.",
     organization_operations.SUBJECT: "Rules for keys, and whose keys they are.",
     trail_operations.SUBJECT: "Who changed what, and when.",
+    gateway_operations.SUBJECT: "The gateway itself, for those who operate it.",
 }

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -27,10 +28,11 @@ from gateway.services.organizations import OrganizationService
 from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine
 from gateway.store.migrate import migrate
+from tests.administration import administration
+from tests.servers.postgres_store import PostgresStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
-    from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -87,7 +89,6 @@ class Api:
     """A running admin API. `keys` are the secrets of those who call it."""
 
     url: str
-    store: Path
     session: aiohttp.ClientSession
     clock: Clock
     propagation: CountingPropagation
@@ -137,6 +138,7 @@ def build_services(engine: AsyncEngine, clock: Clock) -> Services:
         service_accounts=ServiceAccountService(engine, clock=clock),
         organizations=OrganizationService(engine, clock=clock),
         events=EventService(engine),
+        gateway=administration(engine, clock),
         route_permissions=ROUTE_PERMISSIONS,
     )
 
@@ -167,38 +169,73 @@ async def populate(api: Api, services: Services) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(store: Path, clock: Clock) -> AsyncIterator[tuple[Api, Services]]:
+async def running(store_url: str, clock: Clock) -> AsyncIterator[tuple[Api, Services]]:
     """Serve on a migrated store, inside the block."""
-    engine, propagation = create_engine(f"sqlite:///{store}"), CountingPropagation()
+    engine, propagation = create_engine(store_url), CountingPropagation()
     services = build_services(engine, clock)
     with socket.create_server(("127.0.0.1", 0)) as opened:
         url, fd = f"http://127.0.0.1:{opened.getsockname()[1]}", opened.detach()
     async with serve(fd, routes(services, propagation)), aiohttp.ClientSession() as session:
-        yield Api(url, store, session, clock, propagation), services
+        yield Api(url, session, clock, propagation), services
     await engine.dispose()
 
 
+@dataclass
+class Populated:
+    """A store with people in it: their keys and their ids. A file that nobody has open, or a database."""
+
+    store: Path | PostgresStore
+    keys: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.store}" if isinstance(self.store, Path) else self.store.url
+
+    def copied(self, directory: Path) -> str:
+        """The URL of a copy that lasts."""
+        if not isinstance(self.store, Path):
+            return self.store.copied().url
+        shutil.copy(self.store, directory / "gateway.db")  # the last connection has folded its log into the one file
+        return f"sqlite:///{directory / 'gateway.db'}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what says little about the store on SQLite alone, and a module with other `STORES` on each of those."""
+    if "store_kind" in metafunc.fixturenames:
+        kinds: tuple[str, ...] = getattr(metafunc.module, "STORES", ("sqlite",))
+        metafunc.parametrize("store_kind", kinds, scope="session")
+
+
 @pytest.fixture(scope="session")
-def populated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], dict[str, str]]:
-    """A store with people in it, made once: its file, their keys and their ids."""
-    store = tmp_path_factory.mktemp("populated") / "gateway.db"
-    migrate(f"sqlite:///{store}")
+def populated(store_kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Populated:
+    """Made once for all tests, which use copies."""
+    if store_kind == "postgres":
+        made = Populated(PostgresStore(request.getfixturevalue("postgres")))
+    else:
+        made = Populated(tmp_path_factory.mktemp("populated") / "gateway.db")
+    migrate(made.url)
 
     async def make() -> Api:
-        async with running(store, Clock()) as (api, services):
+        async with running(made.url, Clock()) as (api, services):
             await populate(api, services)
-            return api
+        if isinstance(made.store, PostgresStore):
+            await made.store.save()
+        return api
 
     api = asyncio.run(make())
-    return store, api.keys, api.ids
+    made.keys, made.ids = api.keys, api.ids
+    return made
 
 
 @pytest.fixture
-async def api(populated: tuple[Path, dict[str, str], dict[str, str]], tmp_path: Path) -> AsyncIterator[Api]:
-    """An API of its own for each test, on a copy of that store."""
-    store, keys, ids = populated
-    copy = tmp_path / "gateway.db"
-    shutil.copy(store, copy)  # the last connection has folded its log into the one file
-    async with running(copy, Clock()) as (api, _):
-        api.keys, api.ids = dict(keys), dict(ids)
+async def api(populated: Populated, tmp_path: Path) -> AsyncIterator[Api]:
+    """An API of its own for each test, on that store as it was."""
+    if isinstance(populated.store, PostgresStore):
+        await populated.store.restore()
+        url = populated.url
+    else:
+        url = populated.copied(tmp_path)
+    async with running(url, Clock()) as (api, _):
+        api.keys, api.ids = dict(populated.keys), dict(populated.ids)
         yield api

@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.control.api.conftest import Api
 
+STORES = ("sqlite", "postgres")
+
 
 async def test_a_key_is_made_with_its_place_its_version_and_its_secret_once(api: Api) -> None:
     answer = await api.call("POST", "/v1/keys", {"name": "New", "expires": "30d"})

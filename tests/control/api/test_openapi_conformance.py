@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import shutil
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,17 +24,17 @@ from schemathesis.specs.openapi import checks
 
 from gateway.control.api import openapi
 from gateway.control.api.operations import OPERATIONS
-from tests.control.api.conftest import Api, Clock, running
+from tests.control.api.conftest import Api, Clock, Populated, running
 from tests.proxy.profiles import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from schemathesis import Case
 
     from gateway.control.api.operation import Operation
 
+STORES: Final = ("sqlite", "postgres")
 EXAMPLES: Final = 100
 LEAST_SUCCESSES: Final = 5
 CALLERS: Final = ("admin", "admin", "admin", "member", "limited", "robot", "stranger", None)
@@ -75,10 +74,10 @@ STRANGERS: Final = {"keys": "stranger's key", "members": "stranger", "organizati
 class Site:
     """An API in a thread of its own, on a copy of the store with people in it, called from here."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store_url: str) -> None:
         self.session = requests.Session()
         self.api: Api
-        self._store = store
+        self._store_url = store_url
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._ended = asyncio.Event()
@@ -97,7 +96,7 @@ class Site:
         self.session.close()
 
     async def _serve(self) -> None:
-        async with running(self._store, Clock()) as (self.api, _):
+        async with running(self._store_url, Clock()) as (self.api, _):
             self._ready.set()
             await self._ended.wait()
 
@@ -146,15 +145,10 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site(
-    populated: tuple[Path, dict[str, str], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    store, keys, ids = populated
-    copy = tmp_path_factory.mktemp("conformance") / "gateway.db"
-    shutil.copy(store, copy)
-    started = Site(copy)
+def site(populated: Populated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    started = Site(populated.copied(tmp_path_factory.mktemp("conformance")))
     started.start()
-    started.api.keys, started.api.ids = keys, ids
+    started.api.keys, started.api.ids = populated.keys, populated.ids
     yield started
     started.end()
 

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.control.api.conftest import Api
 
+STORES = ("sqlite", "postgres")
+
 
 async def test_a_member_comes_with_a_first_key_where_that_is_asked_for(api: Api) -> None:
     plain = await api.call("POST", "/v1/members", {"email": "Tom@Example.com"})

@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.control.api.conftest import Api
 
+STORES = ("sqlite", "postgres")
+
 WITHOUT_REACH = [
     ("GET", ""),
     ("PATCH", ""),

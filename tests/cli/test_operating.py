@@ -1,0 +1,73 @@
+"""`gateway status` and `gateway reload`: a table, every problem on a line, and a status that scripts can rely on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.cli.status import _remarks
+from gateway.client import Client, ConflictError
+from gateway.client.shapes import Status
+
+if TYPE_CHECKING:
+    from tests.admin_api import AdminApi
+    from tests.cli.conftest import Gateway
+
+
+def test_status_is_a_line_for_each_worker_of_each_node(gateway: Gateway, api: AdminApi) -> None:
+    assert api.secret
+    heads, own, other = gateway("status").out.splitlines()
+    assert heads.split()[:7] == ["NODE", "HOST", "WORKER", "PID", "APPLIED", "LAG", "FEED"]
+    assert own.split() == ["n1", "here", "worker-0", "100", "7", "0", "store", "10", "3", "2", "1", "3", "0s"]
+    assert other.split() == ["n2", "there", "worker-0", "200", "5", "2", *["-"] * 7]
+
+
+def test_status_as_json_is_what_the_api_says(gateway: Gateway, api: AdminApi) -> None:
+    assert gateway("status", "--json").json["node"] == "n1"
+    assert api.secret
+
+
+@pytest.mark.parametrize(
+    ("told", "remark"),
+    [
+        ({"workers_ready": 0}, "warning: 0 of 1 workers of this node are ready"),
+        ({"store": {"reachable": False, "head": None}}, "warning: the store does not answer"),
+        (
+            {"redis": {"reachable": False, "complete": False, "relayed": None, "rebuilds": 0}},
+            "warning: Redis does not answer; workers ask the store",
+        ),
+        (
+            {"redis": {"reachable": True, "complete": False, "relayed": 3, "rebuilds": 0}},
+            "warning: the key table in Redis is being built; workers ask the store",
+        ),
+    ],
+)
+def test_what_is_away_is_a_warning(gateway: Gateway, api: AdminApi, told: dict[str, Any], remark: str) -> None:
+    well = gateway("status", "--json").json
+    assert api.secret
+    assert [each for each in _remarks(Status.read(well)) if each.startswith("warning")] == []
+    assert remark in _remarks(Status.read(well | told))
+
+
+def test_reload_says_what_changed(gateway: Gateway, api: AdminApi) -> None:
+    assert gateway("reload").out == "cache.max_entries\n"
+    assert gateway("reload", "--json").json == {"changed": ["cache.max_entries"]}
+    assert api.secret
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("bad_configuration", 78), ("restart_required", 78), ("reload_in_progress", 1), ("reload_failed", 1)],
+)
+def test_a_reload_that_is_refused_names_every_problem(
+    gateway: Gateway, api: AdminApi, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+) -> None:
+    def refuse(_: Client) -> None:
+        raise ConflictError("a.toml:3: x: is bad\nb: y: is worse", code=code, status=409)
+
+    monkeypatch.setattr(Client, "reload", refuse)
+    outcome = gateway("reload")
+    assert (outcome.status, outcome.out) == (status, "")
+    assert outcome.err == "gateway: a.toml:3: x: is bad\ngateway: b: y: is worse\n"
+    assert api.secret
