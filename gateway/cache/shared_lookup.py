@@ -3,7 +3,8 @@
 Invariant: three answers. What the table says counts only in the epoch that this worker follows and with a head that is
 not below what the worker has applied; then a record is as good as the store's, and where the table is complete, no
 record means that there is none, so that a flood of invented keys never reaches the store. Everything else is "cannot
-know": the store is asked, whose own pool bounds how many may wait.
+know": the store is asked, whose own pool bounds how many may wait. A Redis that does not prove anything just now is not
+asked either: each attempt could cost its whole time-out.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +15,7 @@ from gateway.keys.projection import LogPosition, TableAnswer
 from gateway.keys.record import CredentialRecord
 
 _AVOID_SECONDS: Final = 0.5
-"""For how long the store is asked alone after Redis has not answered: each attempt may cost its whole time-out."""
+"""For how long the store is asked alone after Redis has not answered; by then the next pulse has found out why."""
 
 
 class Table(Protocol):
@@ -41,13 +42,18 @@ class SharedLookup:
         *,
         position: Callable[[], LogPosition | None],
         entered: Callable[[], bool],
+        heard: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
-        """`position`: what this worker has applied. `entered`: whether whoever changes a key would wait for it."""
+        """`position`: what this worker has applied. `entered`: whether whoever changes a key would wait for it.
+
+        `heard`: whether Redis can be believed.
+        """
         self._table = table
         self._store = store
         self._position = position
         self._entered = entered
+        self._heard = heard
         self._clock = clock
         self._avoid_until = 0.0
 
@@ -59,7 +65,7 @@ class SharedLookup:
         if not self._entered():
             detail = "This worker is not entered in the key store yet. Try again."
             raise StoreUnavailable(detail, internal="a change would not wait for it")
-        if self._table is not None and self._clock() >= self._avoid_until:
+        if self._table is not None and self._heard() and self._clock() >= self._avoid_until:
             try:
                 answer = await self._table.find(digest)
             except Unreachable:

@@ -187,7 +187,14 @@ def _shared(
         ended.push_async_callback(server.close)
         ended.push_async_callback(server.leave, own_id)
 
-    source = SharedLookup(table, store, position=lambda: applier.position, entered=lambda: feed.entered, clock=clock)
+    source = SharedLookup(
+        table,
+        store,
+        position=lambda: applier.position,
+        entered=lambda: feed.entered,
+        heard=lambda: feed.source == "redis",
+        clock=clock,
+    )
     cache = key_cache(settings.cache, source, clock=clock, wall_clock=time.time)
 
     def applied(position: LogPosition) -> None:

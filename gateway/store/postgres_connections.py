@@ -23,7 +23,7 @@ from gateway.store import postgres_driver
 from gateway.store.location import postgres_name
 
 PAUSE_SECONDS: Final = 0.2
-WAITING_LIMIT: Final = 256
+WAITING_LIMIT: Final = 1024
 _CLOSE_SECONDS: Final = 1.0
 # Class 57P: the server is being stopped, has crashed, or is not up yet; class 08: the connection is lost.
 _LOST_STATES: Final = ("57P", "08")

@@ -26,7 +26,7 @@ class World:
         self.answer: TableAnswer | None = TableAnswer(KNOWN, "one", 5, complete=True)
         self.stored: CredentialRecord | None = KNOWN
         self.position: LogPosition | None = LogPosition("one", 5)
-        self.entered = True
+        self.entered = self.heard = True
         self.now = 0.0
         self.asked: list[str] = []
         self.lookup = SharedLookup(
@@ -34,6 +34,7 @@ class World:
             self,
             position=lambda: self.position,
             entered=lambda: self.entered,
+            heard=lambda: self.heard,
             clock=lambda: self.now,
         )
 
@@ -128,6 +129,13 @@ async def test_redis_is_left_alone_for_a_moment_after_it_did_not_answer() -> Non
     world.now += 0.5
     await world.look_up()
     assert world.asked == ["table", "store"]
+
+
+async def test_redis_is_left_alone_while_it_proves_nothing() -> None:
+    world = World()
+    world.heard = False
+    assert await world.look_up() is KNOWN
+    assert world.asked == ["store"]
 
 
 async def test_without_redis_the_store_is_asked() -> None:
