@@ -28,9 +28,10 @@ test-large: .venv/dev.stamp
 	@.venv/bin/pytest -m large tests/e2e
 
 # Several nodes on real Redis and PostgreSQL while things break: 200 revocations, 2,000 requests/s, faults of 30 s.
+# `make test` has a core of it in tests/e2e/test_nodes_core.py.
 test-nodes: .venv/dev.stamp
 	@.ci/system-packages
-	@KEYGATE_LONG=1 .venv/bin/pytest --timeout=0 tests/e2e/test_nodes_*.py
+	@KEYGATE_LONG=1 .venv/bin/pytest --timeout=0 -m nodes tests/e2e
 
 # Redis behind sentinels and as a Cluster, with real processes that fail over.
 test-topologies: .venv/dev.stamp

@@ -26,12 +26,11 @@ from typing import Final, Protocol
 
 from gateway.errors import StoreUnavailable
 from gateway.keys.change import Change
+from gateway.keys.projection import LEAST_BELIEF_SECONDS
 from gateway.keys.record import CredentialRecord, Status, status
 
 _RECENT_CHANGES: Final = 1000
 """How many changes are remembered to judge which lookups they have overtaken."""
-_LOOKUP_SECONDS: Final = 5.0
-"""An answer that took longer is of before this process was stopped, and nobody has waited for it."""
 _LOOKUP_ATTEMPTS: Final = 4
 """A lookup that changes overtake this often is refused as unavailable rather than answered from the past."""
 
@@ -232,7 +231,7 @@ class KeyCache:
             asked_at = self._clock()
             try:
                 record = await pending
-                if self._clock() - asked_at < _LOOKUP_SECONDS and not self._overtaken(record, generation):
+                if self._clock() - asked_at < LEAST_BELIEF_SECONDS and not self._overtaken(record, generation):
                     return self._store(digest, record)
                 self.counts.lookups_discarded += 1
                 generation = self._generation

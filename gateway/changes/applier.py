@@ -59,6 +59,7 @@ class Applier:
             # More than can be applied one by one without holding up requests.
             self._start_over(look, "many keys have changed at once")
         else:
+            self._last = self._last or look.at
             for change in look.changes:
                 self._apply(change)
             if look.changes:

@@ -10,8 +10,9 @@ Invariants:
 - A proof counts from before it was asked for, less the age of the stamp it rests on.
 - Each proof takes along this worker's sign of life (`WorkerPresence`): whoever waits for workers hears of exactly those
   that may serve from memory. Until the worker is entered in the store it proves nothing and looks nothing up; so it is
-  after a time without proof that is long enough to be dropped (a process that was stopped).
-- An epoch is taken from Redis only where the store cannot be asked: the store is the truth.
+  after a time without proof that is long enough to be dropped (a process that was stopped). Proofs by Redis alone renew
+  the entry in the store now and then, so that the store's list is whole whoever reads it, by whichever Redis.
+- An epoch is taken from Redis only where the store cannot be asked, and only a younger one: the store is the truth.
 
 Turned down: forgetting everything whenever the subscription is made anew, as one has to where messages have no numbers.
 Here a position that equals the table's head shows that nothing was missed.
@@ -21,20 +22,25 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, Protocol
 
 from gateway.changes.applier import Applier
 from gateway.errors import Unreachable
 from gateway.keys.change import Change
-from gateway.keys.projection import LogLook, LogPosition, Pulse, WorkerPresence
+from gateway.keys.projection import LogLook, LogPosition, Pulse, Stamp, WorkerPresence, generation
 
 PULSE_SECONDS: Final = 0.5
 STORE_LOOK_SECONDS: Final = 1.0
 """How often the store is asked while Redis, which there is, cannot be believed."""
 STAMP_BELIEVED_SECONDS: Final = 3.0
+RENEW_SECONDS: Final = 10.0
+"""How often the entry in the store is renewed while Redis proves everything; sooner where less is believed."""
 _MESSAGE_SECONDS: Final = 0.05
 """How long a message may be behind what a pulse has shown, on another connection, before it counts as lost."""
+_STORE_ANSWER_SECONDS: Final = 0.5
+"""For how long the store is asked where a control process has said that it cannot be."""
 _SUBSCRIBE_PAUSE_SECONDS: Final = 0.2
 _BATCH: Final = 1000
 _LOG = logging.getLogger(__name__)
@@ -90,6 +96,7 @@ class SharedFeed:
         self._outage = ""
         self._entered = False
         self._proven_at = -inf
+        self._asked_store_at = -inf
         self.source: Source = "none"
         """What the last proof came from."""
 
@@ -136,6 +143,11 @@ class SharedFeed:
                 await self._enter()
             elif not await self._prove_by_table():
                 await self._prove_by_store()
+            elif self._clock() - self._asked_store_at >= min(RENEW_SECONDS, self._believes_for / 4):
+                # Renews the entry in the store, or makes it again, and holds what was announced against the log.
+                self._asked_store_at = self._clock()
+                if await self._store_answers():
+                    self.source = "redis"  # that, too, was proven a moment ago
         except Unreachable as error:
             self.source = "none"
             self._note(f"{error.detail} {error.internal}")
@@ -153,39 +165,51 @@ class SharedFeed:
 
     async def _prove_by_table(self) -> bool:
         """Whether Redis has proven that this worker is current."""
-        if self._table is None:
-            return False
         began = self._clock()
-        try:
-            pulse = await self._table.pulse(self._presence(self._applier.position))
-        except Unreachable:
-            return False
-        stamp = pulse.stamp
-        if pulse.epoch is None or pulse.head is None or stamp is None or not _holds(pulse):
-            return False
-        to = LogPosition(pulse.epoch, pulse.head)
+        pulse = await self._pulse()
         at = self._applier.position
-        if at is None:
+        if pulse is None or at is None or not self.entered:  # stopped since that was asked: the store first
             return False
-        if (at.epoch != to.epoch or stamp.head is None) and await self._store_answers():
+        if (at.epoch != pulse.epoch or pulse.stamp.head is None) and await self._store_answers():
             return True
+        if not await self._come_to(at, LogPosition(pulse.epoch, pulse.head)):
+            return False
+        self._prove_from(began - pulse.stamp.age_seconds, "redis")
+        return True
+
+    async def _pulse(self) -> "_Vouched | None":
+        """What Redis says, if a control process stands in for it."""
+        if self._table is None:
+            return None
+        try:
+            return _vouched(await self._table.pulse(self._presence(self._applier.position)))
+        except Unreachable:
+            return None
+
+    async def _come_to(self, at: LogPosition, to: LogPosition) -> bool:
+        """Come as far as the table is; False where it is of a life of the store that is over."""
         if at.epoch != to.epoch:
+            if generation(to.epoch) <= generation(at.epoch):
+                return False
             self._applier.jump(to, "the shared key table is of another life of the store")
+        elif to.seq < at.seq:
+            return False  # or what was announced to us is of another log: the store knows
         elif to.seq > at.seq and not await self._hears_of(to):
             self._applier.jump(to, f"no message told of the changes up to {to.seq}")
-        self._prove_from(began - stamp.age_seconds, "redis")
         return True
 
     async def _store_answers(self) -> bool:
+        """Not waited for as long as a look may take: what Redis has proven grows old meanwhile."""
         try:
-            await self._prove_by_store()
-        except Unreachable:
+            async with asyncio.timeout(_STORE_ANSWER_SECONDS):
+                await self._prove_by_store()
+        except (Unreachable, TimeoutError):
             return False
         return True
 
     async def _prove_by_store(self) -> None:
         at = self._applier.position
-        began = self._clock()
+        began = self._asked_store_at = self._clock()
         seq, limit = (at.seq, _BATCH) if at is not None else (0, 0)
         look = await self._log.look(seq, limit, presence=self._presence(at))
         if self._applier.position != at:
@@ -252,12 +276,22 @@ class SharedFeed:
         self._outage = outage
 
 
-def _holds(pulse: Pulse) -> bool:
-    """Whether a control process stands in for the table, and the table holds all that it says."""
-    stamp = pulse.stamp
-    if stamp is None or stamp.epoch != pulse.epoch or stamp.age_seconds >= STAMP_BELIEVED_SECONDS:
-        return False
-    return stamp.head is None or (pulse.head is not None and pulse.head >= stamp.head)
+@dataclass(frozen=True, slots=True)
+class _Vouched:
+    """A pulse that can be believed."""
+
+    epoch: str
+    head: int
+    stamp: Stamp
+
+
+def _vouched(pulse: Pulse) -> _Vouched | None:
+    """The pulse, if a control process vouches for the table just now, and the table holds all that it says."""
+    epoch, head, stamp = pulse.epoch, pulse.head, pulse.stamp
+    if epoch is None or head is None or stamp is None:
+        return None
+    current = stamp.epoch == epoch and (stamp.head is None or head >= stamp.head)
+    return _Vouched(epoch, head, stamp) if current and stamp.age_seconds < STAMP_BELIEVED_SECONDS else None
 
 
 class LocalLog:

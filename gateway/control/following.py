@@ -8,7 +8,8 @@ the moment it was told to start until its process has ended, also while it drain
 
 Invariant: `applied` counts only workers that said so, after they made the change count, in the life (epoch) of the log
 that it is in now. A worker that is silent is named, together with the time by which it has stopped believing what it
-remembers (by the rules of `cache.key_cache`). A roll that cannot be read is never "nobody": it is one who is silent.
+remembers (by the rules of `cache.key_cache`). A roll that cannot be read, or that was restored lately, and a supervisor
+that has said nothing yet are never "nobody": they are one who is silent.
 """
 
 from __future__ import annotations
@@ -67,20 +68,25 @@ class Following:
         newest_change: Callable[[], Awaitable[int]],
         believes_for_seconds: float,
         roll: MemberRoll | None = None,
+        verify: Callable[[], Awaitable[None]] | None = None,
         node: str = "",
         host: str = "",
     ) -> None:
         """`announce` makes the workers look; `newest_change` is the number of the last one in the log.
 
-        `node` and `host` are this node's; `believes_for_seconds` is that of its workers.
+        `node` and `host` are this node's; `believes_for_seconds` is that of its workers. `verify` returns when a log
+        that has gone back was given a new epoch, and raises GatewayError (`services.log_guard`).
         """
         self._announce = announce
         self._newest_change = newest_change
         self._known = KnownWorkers(node=node, host=host, believes_for_seconds=believes_for_seconds)
         self._node = node
+        self._verify = verify
         self._roll = roll
         self._call = None if roll is None else RollCall(roll, self._wake)
         self._moved = asyncio.Event()
+        self._told = False
+        """Whether the supervisor has said who there is."""
         self._ended: set[str] = set()
         """Workers of this node whose processes have ended; nobody waits for them, whatever the roll says."""
         self._leaving: set[str] = set()
@@ -94,6 +100,7 @@ class Following:
 
     def update(self, message: Message) -> None:
         """Take over which workers there are."""
+        self._told = True
         gone, there = self._known.update(message), self._known.ids()
         if self._roll is not None:
             self._ended = (self._ended | gone) - there
@@ -115,6 +122,9 @@ class Following:
         # A caller who repeats a call wants to know about the change that the first one made.
         wanted = await self._newest() if seq is None else seq
         self._announce()
+        if not await self._is_verified():
+            wanted = _UNREACHED
+        # Only now, so that each reading of the roll is of the epoch that this change belongs to.
         with contextlib.nullcontext(0) if self._call is None else self._call.attend() as first:
             while (left := began + PATIENCE_SECONDS - monotonic()) > 0:
                 moved = self._moved
@@ -140,6 +150,8 @@ class Following:
 
     def _waited_for(self, first: int) -> list[Worker]:
         """Who has to apply a change, by the readings from the `first` on that counts."""
+        if not self._told:
+            return self._known.own_and_others()
         if self._call is None:
             return self._known.own()
         roll = self._call.reading(first)
@@ -152,6 +164,17 @@ class Following:
                 return await self._newest_change()
         except (GatewayError, TimeoutError):
             return _UNREACHED
+
+    async def _is_verified(self) -> bool:
+        """Whether what workers have said is about the log that is there now."""
+        if self._verify is None:
+            return True
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._verify()
+        except (GatewayError, TimeoutError):
+            return False
+        return True
 
     def _wake(self) -> None:
         """Let everybody who waits look once more."""

@@ -82,7 +82,10 @@ class KnownWorkers:
 
     def own_and_others(self) -> list[Worker]:
         """This node's, and one who stands for all whom nobody can count just now."""
-        others = Worker(
+        return [*self.own(), self._others()]
+
+    def _others(self) -> Worker:
+        return Worker(
             name=OTHERS,
             node="",
             host="",
@@ -92,7 +95,6 @@ class KnownWorkers:
             silent_seconds=0.0,
             own=False,
         )
-        return [*self.own(), others]
 
     def all(self, roll: Roll, ended: Container[str]) -> list[Worker]:
         """All nodes'. Whoever has ended is on the roll only because nobody has taken it off yet."""
@@ -105,7 +107,9 @@ class KnownWorkers:
         # Whoever has never said anything has not entered yet, and serves nothing from memory. Whoever has, and is
         # missing on the roll, may be so because the store was restored to an earlier state.
         missing = [(pid, report) for id_, (pid, report) in reports.items() if id_ not in roll.members]
-        return found + [self._reported(*each, roll) for each in missing if each[1].seq >= 0]
+        found += [self._reported(*each, roll) for each in missing if each[1].seq >= 0]
+        # Where the store was restored, who entered since the backup is on no list before they look again.
+        return [*found, self._others()] if roll.epoch_seconds < self._believes_for_seconds else found
 
     def _heard(self, roll: Roll, heard: HeardWorker, report: _Report | None) -> Worker:
         own, at = heard.presence, heard.presence.position

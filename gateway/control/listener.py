@@ -31,7 +31,7 @@ _MAX_LINE_BYTES: Final = 8190
 _MAX_FIELDS: Final = 100
 _ANSWER_SECONDS: Final = 60.0  # from when bytes of ours wait for the client, until it has taken all of them
 _MAX_CONNECTIONS: Final = 512
-_SHUTDOWN_SECONDS: Final = 2.0  # how long a request in flight may take to end; the supervisor waits 5 s in all
+_SHUTDOWN_SECONDS: Final = 4.0  # how long a request in flight may take to end; the supervisor waits 5 s in all
 
 _MALFORMED: Final = Refused(400, "malformed_request", "This is not an HTTP request, or its head is too large.")
 _log: Final = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import logs
 from gateway.errors import GatewayError
+from gateway.keys.projection import believes_for
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.store.migrate import migrate
 from gateway.store.sqlite_reader import SqliteReader
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.control.reloads import Reloads
     from gateway.control.status import Administration
     from gateway.control.worker_counts import WorkerCounts
+    from gateway.services.log_guard import LogGuard
     from gateway.services.relay import Relay
     from gateway.settings.model import Settings
     from gateway.store.key_table import KeyTable
@@ -71,6 +73,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
     from gateway.control.reloads import Reloads  # noqa: PLC0415
     from gateway.control.status import Administration  # noqa: PLC0415
     from gateway.control.worker_counts import WorkerCounts  # noqa: PLC0415
+    from gateway.services.log_guard import LogGuard  # noqa: PLC0415
     from gateway.services.reload_events import ReloadEvents  # noqa: PLC0415
     from gateway.services.worker_roll import WorkerRoll  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
@@ -81,6 +84,8 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
         ended.push_async_callback(engine.dispose)
         table = _key_table(settings, ended)
         relay = None if table is None else _relay(engine, table)
+        # A store that is a file is not taken back under a running gateway: it is another file then, which is noticed.
+        guard = None if settings.store.is_sqlite else LogGuard(engine)
         newest_change = _newest_change(settings, engine)
 
         def announce() -> None:
@@ -93,9 +98,10 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
         following = Following(
             announce=announce,
             newest_change=newest_change,
-            believes_for_seconds=settings.cache.positive_ttl_seconds + settings.cache.max_stale_seconds,
+            believes_for_seconds=believes_for(settings.cache.positive_ttl_seconds, settings.cache.max_stale_seconds),
             # A store that is a file is that of one node, whose supervisor knows all workers.
             roll=None if settings.store.is_sqlite else WorkerRoll(engine, table),
+            verify=None if guard is None else guard.verify,
             node=order.node,
             host=host,
         )
@@ -104,7 +110,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
             await newest_change()
 
         drained = asyncio.Event()
-        on_message = _dispatch(workers, counts, following, reloads)
+        on_message = _dispatch(workers, counts, following, reloads, guard)
         channel.attach(asyncio.get_running_loop(), drained.set, on_message)
         administration = Administration(
             node=order.node,
@@ -124,7 +130,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
         served = [*Health(workers, probe_store, relay).routes(), *metrics.routes(), *api]
         # A defect in one of the tasks ends the process, and the supervisor starts another.
         async with asyncio.TaskGroup() as group:
-            running = [following.run(), *(() if relay is None else (relay.run(),))]
+            running = [following.run(), *(each.run() for each in (relay, guard) if each is not None)]
             tasks = [group.create_task(task) for task in running]
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):
                 # Without a single change nothing was ever created: somebody's first start.
@@ -136,12 +142,12 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
 
 
 def _dispatch(
-    workers: Workers, counts: WorkerCounts, following: Following, reloads: Reloads
+    workers: Workers, counts: WorkerCounts, following: Following, reloads: Reloads, guard: LogGuard | None
 ) -> Callable[[Message], None]:
     """Make what hands on the supervisor's messages to whom they concern."""
     receivers: dict[str, tuple[Callable[[Message], None], ...]] = {
         "workers": (workers.update, counts.update, following.update),
-        "applied": (following.applied,),
+        "applied": (following.applied, *(() if guard is None else (guard.applied,))),
         "counts": (counts.counted,),
         "reloaded": (reloads.reloaded,),
     }

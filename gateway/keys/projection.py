@@ -6,6 +6,7 @@ is made here without the epoch beside them.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.keys.change import Change
 from gateway.keys.record import CredentialRecord
@@ -77,10 +78,25 @@ class WorkerPresence:
     name: str
     pid: int
     believes_for_seconds: float
-    """How long it may serve from memory after its last proof: `positive_ttl_seconds` + `max_stale_seconds`."""
+    """How long after its last proof something may still come of what it knows (`believes_for`)."""
     position: LogPosition | None
+
+
+LEAST_BELIEF_SECONDS: Final = 5.0
+"""What is under way in a worker may be this old, however short the time to live of what is remembered."""
+
+
+def believes_for(positive_ttl_seconds: float, max_stale_seconds: float) -> float:
+    """How long after a worker's last proof it has certainly stopped acting on what it knew, in seconds."""
+    return max(positive_ttl_seconds + max_stale_seconds, LEAST_BELIEF_SECONDS)
 
 
 def worker_id(node: str, name: str, pid: int) -> str:
     """The id of a worker's process, as the worker and its control process both make it."""
     return f"{node}:{name}:{pid}"
+
+
+def generation(epoch: str) -> int:
+    """How many epochs a log had before this one (`3.5f0c…`); the first has a name without a number."""
+    number, dot, _ = epoch.partition(".")
+    return int(number) if dot and number.isdecimal() else 0

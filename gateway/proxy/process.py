@@ -25,7 +25,7 @@ from gateway.changes.applier import Applier
 from gateway.changes.log_follower import LogFollower
 from gateway.changes.shared_feed import LocalLog, SharedFeed, StoreLog
 from gateway.errors import GatewayError
-from gateway.keys.projection import LogPosition, WorkerPresence, worker_id
+from gateway.keys.projection import LogPosition, WorkerPresence, believes_for, worker_id
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.proxy.accepting import Accepting
 from gateway.proxy.assembly import assemble, key_cache
@@ -105,8 +105,13 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
                 accepting.on_message(message)
 
         channel.attach(loop, accepting.drain, on_message)
-        if not order.restarted:  # else whatever there is: without a store there is a 503 to give, and keyless routes
+        try:
             await backend.feed.start()
+        except GatewayError as error:
+            if not order.restarted:
+                raise
+            # Nobody else serves this slot: without a store there is a 503 to give, and there are keyless routes.
+            _LOG.warning("serving without a store: %s %s", error.detail, error.internal)
         worker = assemble(settings, backend.cache, backend.source, loop)
         backend.cache.on_change = worker.changed
         # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
@@ -168,10 +173,10 @@ def _shared(
     name = f"worker-{order.slot}"
     own_id = worker_id(order.node, name, os.getpid())
     host = socket.gethostname()
-    believes_for = settings.cache.positive_ttl_seconds + settings.cache.max_stale_seconds
+    believed = believes_for(settings.cache.positive_ttl_seconds, settings.cache.max_stale_seconds)
 
     def presence(position: LogPosition | None) -> WorkerPresence:
-        return WorkerPresence(own_id, order.node, host, name, os.getpid(), believes_for, position)
+        return WorkerPresence(own_id, order.node, host, name, os.getpid(), believed, position)
 
     table = _key_table(settings, own_id, ended)
     log: StoreLog

@@ -18,24 +18,26 @@ crash would need all of this nevertheless.
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
-from secrets import token_hex
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.errors import RedisUnavailable, Unreachable
 from gateway.keys.projection import LogLook, LogPosition
-from gateway.services import projection
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.services import epochs, projection
+from gateway.services.epochs import KnownLog, Life
+from gateway.store.engine import read_transaction
 from gateway.store.key_table import Build, Entry, KeyTable, TableState
-from gateway.store.schema import store_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STEP_SECONDS: Final = 0.5
+SILENCE_SECONDS: Final = 0.5
+"""While the store says nothing for longer, stamps say that it cannot be asked."""
 MOST_BEHIND: Final = 1000
 """Further behind than this, copying everything is less work than telling every change."""
 _LOG = logging.getLogger(__name__)
@@ -57,11 +59,9 @@ def decide(state: TableState | None, log: LogLook) -> Plan:
     """What to do, by the table and by the log behind its head, which was read after it."""
     if state is None or not state.finished:
         return Plan.BUILD
-    if state.epoch != log.epoch:
-        # A store whose epoch is not younger than the table's was restored from before that, or is another one.
-        return Plan.BUILD if _generation(log.epoch) > _generation(state.epoch) else Plan.NEW_EPOCH
-    if state.head > log.head or (state.head > 0 and log.at != state.tip):
-        return Plan.NEW_EPOCH
+    life = epochs.compare(_known(state), log)
+    if life is not Life.SAME:
+        return Plan.BUILD if life is Life.YOUNGER else Plan.NEW_EPOCH
     if log.head - state.head != len(log.changes):  # MOST_BEHIND were asked for
         return Plan.BUILD
     return Plan.RELAY if state.whole else Plan.MEND
@@ -77,6 +77,8 @@ class Relay:
         self._wanted = asyncio.Event()
         self._building: asyncio.Task[None] | None = None
         self._outages: set[str] = set()
+        self._seen: LogPosition | None = None
+        """How far the store was when it last answered."""
         self.redis_reachable = False
         self.store_reachable = False
         self.complete = False
@@ -122,6 +124,7 @@ class Relay:
         """Bring the table as far as the store, and say so in it. True: step again right away."""
         try:
             at, state = await self._table.state()
+            self._show_table(state)
             try:
                 position, again = await self._catch_up(state)
             except RedisUnavailable:
@@ -129,11 +132,12 @@ class Relay:
             except Unreachable as error:
                 self.store_reachable = False
                 self._tell_outage("store", "changes of keys cannot be read from the store", error)
-                position, again = None, False
+                again = False
+                await self._vouch_without_store()
             else:
                 self.store_reachable = True
                 self._tell_end("store", "changes of keys can be read from the store again")
-            await self._table.stamp(at, position)
+                await self._table.stamp(at, position)
         except RedisUnavailable as error:
             again = self.redis_reachable  # a connection that was lost is often made anew at once; nobody else is asked
             self.redis_reachable = self.complete = False
@@ -146,12 +150,14 @@ class Relay:
     async def _catch_up(self, state: TableState | None) -> tuple[LogPosition, bool]:
         """Where the store is, and whether to step again right away."""
         again = False
-        async with read_transaction(self._engine) as connection:
-            log = await (
-                projection.look(connection, 0, 0)
-                if state is None
-                else projection.look(connection, state.head, MOST_BEHIND)
-            )
+        async with AsyncExitStack() as ended:
+            async with self._stamping():
+                connection = await ended.enter_async_context(read_transaction(self._engine))
+                log = await (
+                    projection.look(connection, 0, 0)
+                    if state is None
+                    else projection.look(connection, state.head, MOST_BEHIND)
+                )
             plan = decide(state, log)
             self._show(state, log)
             if state is not None and plan in {Plan.RELAY, Plan.MEND} and log.changes:
@@ -163,6 +169,35 @@ class Relay:
             self._building = asyncio.create_task(self._build())
             self._building.add_done_callback(self._built)
         return LogPosition(log.epoch, log.head), again
+
+    @asynccontextmanager
+    async def _stamping(self) -> AsyncIterator[None]:
+        """Say meanwhile that the store cannot be asked. Giving up the look would never end with a slow store."""
+        answered = asyncio.Event()
+        stamping = asyncio.create_task(self._stamp_outage(answered))
+        try:
+            yield
+        finally:
+            answered.set()
+            with contextlib.suppress(RedisUnavailable):
+                await stamping
+
+    async def _stamp_outage(self, answered: asyncio.Event) -> None:
+        while not answered.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await answered.wait()
+                    return
+            self.store_reachable = False
+            await self._vouch_without_store()
+
+    async def _vouch_without_store(self) -> None:
+        """Say that the store cannot be asked; but not for a table that lacks what was seen there before."""
+        at, state = await self._table.state()
+        self._show_table(state)
+        seen = self._seen
+        if seen is None or (state is not None and state.epoch == seen.epoch and state.head >= seen.seq):
+            await self._table.stamp(at, None)
 
     async def _relay(self, connection: AsyncConnection, state: TableState, log: LogLook) -> bool:
         """Tell the changes; False where somebody else did, or made the table anew."""
@@ -180,13 +215,9 @@ class Relay:
         return True
 
     async def _begin_epoch(self, state: TableState) -> None:
-        async with write_transaction(self._engine) as connection:
-            log = await projection.look(connection, state.head, MOST_BEHIND)
-            if decide(state, log) is not Plan.NEW_EPOCH:
-                return  # another control process was faster
-            number = 1 + max(_generation(log.epoch), _generation(state.epoch))
-            epoch = f"{number}.{token_hex(16)}"
-            await connection.execute(update(store_identity).values(epoch=epoch))
+        log = await epochs.begin(self._engine, _known(state))
+        if log is None:
+            return  # another control process was faster
         _LOG.warning(
             "the store is not the one that was relayed before, or has gone back to an earlier state; every worker "
             "forgets what it knows of keys",
@@ -243,10 +274,14 @@ class Relay:
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
+    def _show_table(self, state: TableState | None) -> None:
+        self.relayed = None if state is None else state.head
+        self.complete = state is not None and state.finished and state.whole
+
     def _show(self, state: TableState | None, log: LogLook) -> None:
         self.head = log.head
-        self.relayed = None if state is None else state.head
-        self.complete = state is not None and state.finished and state.whole and state.epoch == log.epoch
+        self._seen = LogPosition(log.epoch, log.head)
+        self.complete = self.complete and state is not None and state.epoch == log.epoch
 
     def _tell_outage(self, of: str, what: str, error: Unreachable) -> None:
         if of not in self._outages:
@@ -259,7 +294,5 @@ class Relay:
             _LOG.warning("%s", what)
 
 
-def _generation(epoch: str) -> int:
-    """How many epochs a store had before this one; the first has a name without a number."""
-    number, dot, _ = epoch.partition(".")
-    return int(number) if dot and number.isdecimal() else 0
+def _known(state: TableState) -> KnownLog:
+    return KnownLog(state.epoch, state.head, state.tip)

@@ -24,17 +24,15 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import BigInteger, ColumnElement, delete, select, true, type_coerce
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from gateway.errors import Unreachable
-from gateway.keys.projection import LogPosition, WorkerPresence
+from gateway.keys.projection import LogPosition, WorkerPresence, generation
+from gateway.store.clock import StoreNow
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.schema import store_identity, workers
 
-MARGIN_SECONDS: Final = 1.0
-"""Rows are renewed a little later than the proofs that they stand for (`postgres_reader.RENEW_SECONDS`)."""
+MARGIN_SECONDS: Final = 3.0
+"""Rows are renewed a little later than the proofs that they stand for, and a call to the store may take 2 seconds."""
 SILENT_SECONDS: Final = 2.0
 """Proofs are half a second or a second apart. Whoever says nothing for longer is watched."""
 
@@ -57,6 +55,8 @@ class Roll:
     epoch: str
     members: dict[str, HeardWorker]
     certain: bool
+    epoch_seconds: float = inf
+    """How long ago the log had gone back, if it ever did: workers that had entered since are missing for a moment."""
 
 
 class Presences(Protocol):
@@ -81,12 +81,12 @@ class WorkerRoll:
 
     async def present(self) -> Roll:
         """Read who is there. What was committed before this call, was committed before the list is read."""
-        signs, (epoch, members) = await asyncio.gather(self._signs(), self._rows())
+        signs, (epoch, age, members) = await asyncio.gather(self._signs(), self._rows())
         for id_, (presence, silent_seconds) in (signs or {}).items():
             row = members.get(id_)
             if row is None or silent_seconds < row.silent_seconds:
                 members[id_] = HeardWorker(presence, max(0.0, silent_seconds))
-        roll = Roll(epoch, members, certain=signs is not None)
+        roll = Roll(epoch, members, certain=signs is not None, epoch_seconds=age)
         self._watch(roll)
         return roll
 
@@ -111,7 +111,7 @@ class WorkerRoll:
         if not silent:
             return []
         limit_microseconds = workers.c.believes_for * 1000 + round(MARGIN_SECONDS * 1e6)
-        over = _heard_at() < _Now() - limit_microseconds
+        over = _heard_at() < StoreNow() - limit_microseconds
         async with write_transaction(self._engine) as connection:
             await connection.execute(delete(workers).where(workers.c.id.in_(silent), over))
             left = set((await connection.execute(select(workers.c.id).where(workers.c.id.in_(silent)))).scalars())
@@ -130,14 +130,21 @@ class WorkerRoll:
         except Unreachable:
             return None
 
-    async def _rows(self) -> tuple[str, dict[str, HeardWorker]]:
-        """The epoch of the log and the list, of one moment of the store."""
-        listed = select(store_identity.c.epoch.label("log"), (_Now() - _heard_at()).label("silent"), workers)
+    async def _rows(self) -> tuple[str, float, dict[str, HeardWorker]]:
+        """The epoch of the log, its age if it is not the first, and the list, of one moment of the store."""
+        since = type_coerce(store_identity.c.created_at, BigInteger)
+        listed = select(
+            store_identity.c.epoch.label("log"),
+            (StoreNow() - since).label("age"),
+            (StoreNow() - _heard_at()).label("silent"),
+            workers,
+        )
         query = listed.select_from(store_identity.outerjoin(workers, true()))
         async with read_transaction(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         epoch = rows[0].log if rows else ""  # without an identity nobody's epoch is the log's
-        return epoch, {row.id: HeardWorker(_presence(row), max(0, row.silent) / 1e6) for row in rows if row.id}
+        age = rows[0].age / 1e6 if generation(epoch) > 0 else inf
+        return epoch, age, {row.id: HeardWorker(_presence(row), max(0, row.silent) / 1e6) for row in rows if row.id}
 
     def _watch(self, roll: Roll) -> None:
         """Note who is silent. Whoever was not watched for a while may have spoken."""
@@ -158,21 +165,3 @@ def _presence(row: Any) -> WorkerPresence:  # noqa: ANN401 - SQLAlchemy cannot t
 def _heard_at() -> ColumnElement[int]:
     """As it is stored: microseconds since 1970."""
     return type_coerce(workers.c.heard_at, BigInteger)
-
-
-class _Now(FunctionElement[int]):
-    """The store's clock, in microseconds since 1970."""
-
-    name = "now_microseconds"
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(_Now, "sqlite")
-def _now_of_sqlite(_element: _Now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)"
-
-
-@compiles(_Now, "postgresql")
-def _now_of_postgres(_element: _Now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "CAST(extract(epoch FROM now()) * 1000000 AS BIGINT)"

@@ -64,7 +64,8 @@ flag), the setting and the reason, and exit with status 78:
 
 `gateway reload`, or SIGHUP to a gateway that was started without a terminal, reads the same file, flags and variables
 again. Every process is replaced by one with the new settings, without losing a request. If anything is wrong, nothing
-changes and every mistake is named. A restart is needed, and a reload is refused, where one of these differs:
+changes and every mistake is named. A SIGHUP that comes while a reload is under way is one more reload after it. A
+restart is needed, and a reload is refused, where one of these differs:
 RESTART_NEEDED.
 
 ## How values are written

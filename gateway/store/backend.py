@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.errors import Unreachable
+from gateway.errors import StoreBusy, Unreachable
 
 
 class Backend(Protocol):
@@ -38,3 +38,12 @@ class Backend(Protocol):
 
     def translated(self, error: BaseException) -> Unreachable:
         """Say what a failure of the driver means."""
+
+    def crowded(self, error: BaseException) -> Unreachable:
+        """Say what it means that no connection became free, or no turn to write."""
+
+
+def busy(error: BaseException) -> StoreBusy:
+    """Say that there are too many others."""
+    detail = "The key store is held by many others. Nothing was changed; try again."
+    return StoreBusy(detail, internal=f"waited for those of this process: {error}")

@@ -20,7 +20,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.errors import StoreBusy
 from gateway.store.backend import Backend
 from gateway.store.location import is_postgres
 
@@ -77,8 +76,7 @@ async def _turn(engine: AsyncEngine, backend: Backend) -> AsyncIterator[None]:
         async with asyncio.timeout(backend.turn_timeout_seconds):
             await lock.acquire()
     except TimeoutError as error:
-        detail = "The key store is held by other writers. Nothing was changed; try again."
-        raise StoreBusy(detail, internal="waited for this process's own writers") from error
+        raise backend.crowded(error) from error
     try:
         yield
     finally:
@@ -104,7 +102,6 @@ def _store_errors(backend: Backend) -> Iterator[None]:
     except IntegrityError:
         raise
     except PoolTimeoutError as error:
-        detail = "The key store is busy: no connection to it became free. Nothing was changed; try again."
-        raise StoreBusy(detail, internal=str(error)) from error
+        raise backend.crowded(error) from error
     except failures as error:
         raise backend.translated(error) from error

@@ -137,7 +137,10 @@ if not v[1] then
   return 0
 end
 local there = v[2] and tonumber(string.match(v[2], '^%d+')) or 0
-local limit = ARGV[3] == '' and tonumber(ARGV[1]) - 2000000 or tonumber(ARGV[1])
+local limit = tonumber(ARGV[1])
+if ARGV[3] == '' and not (v[2] and string.match(v[2], ' $')) then
+  limit = limit - 2000000
+end
 if there >= limit and there <= now then
   return 0
 end

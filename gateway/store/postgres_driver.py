@@ -16,7 +16,7 @@ from gateway.store.location import postgres_name
 if TYPE_CHECKING:
     import asyncpg
 
-CONNECT_TIMEOUT_SECONDS: Final = 5.0
+CONNECT_TIMEOUT_SECONDS: Final = 4.0
 _MAX_REASON_CHARACTERS: Final = 200
 _BUSY: Final = frozenset({"55P03", "40001", "40P01"})  # lock not available, serialization failure, deadlock
 # SQLSTATE by itself or by its class (https://www.postgresql.org/docs/current/errcodes-appendix.html): what is said of
@@ -49,11 +49,17 @@ def asyncpg_module() -> Any:  # noqa: ANN401 - the module, for those who cannot 
     return asyncpg
 
 
-async def connect(url: str, *, command_timeout_seconds: float | None) -> "asyncpg.Connection":
+async def connect(
+    url: str, *, command_timeout_seconds: float | None, kind: "type[asyncpg.Connection] | None" = None
+) -> "asyncpg.Connection":
     """Connect as everything here does, so that a URL means the same to all processes. Raises asyncpg's errors."""
-    named = {} if "application_name=" in url else {"application_name": "keygate"}
-    connection: asyncpg.Connection = await asyncpg_module().connect(
-        url, timeout=CONNECT_TIMEOUT_SECONDS, command_timeout=command_timeout_seconds, server_settings=named
+    module = asyncpg_module()
+    connection: asyncpg.Connection = await module.connect(
+        url,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=command_timeout_seconds,
+        server_settings={} if "application_name=" in url else {"application_name": "keygate"},
+        connection_class=kind or module.Connection,
     )
     return connection
 

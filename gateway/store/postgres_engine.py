@@ -9,12 +9,21 @@ A control process that is stopped, or cut off, in the middle of a transaction ho
 `IDLE_LIMIT_SECONDS` at the most: the server then ends its session. All limits are set within the transaction and not
 for the session, as PgBouncer hands sessions around.
 
+A server that is stopped, or behind a network that swallows everything, keeps its connections open and says nothing. So
+BEGIN and ROLLBACK, which cost a server no work, are waited for `ANSWER_SECONDS`, anything else for
+`COMMAND_TIMEOUT_SECONDS`; and a connection on which something was given up is ended right there. asyncpg would ask the
+server to cancel the command, and wait for that; then SQLAlchemy would roll back, and close; each waits as long again.
+
 Turned down: SERIALIZABLE, whose failures every service would have to repeat; LOCK TABLE, for which an autovacuum of
 that table is a writer too. Workers do not come here; they have `postgres_reader`.
 """
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import cache
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,11 +33,17 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.errors import StoreUnavailable, Unreachable
 from gateway.store import postgres_driver
+from gateway.store.backend import busy
+
+if TYPE_CHECKING:
+    import asyncpg
 
 LOCK_TIMEOUT_SECONDS: Final = 5.0
 IDLE_LIMIT_SECONDS: Final = 10.0
-COMMAND_TIMEOUT_SECONDS: Final = 15.0  # longer than any wait for a lock; a server that is stopped says nothing
-POOL_TIMEOUT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 4.0
+COMMAND_TIMEOUT_SECONDS: Final = 10.0  # longer than any wait for a lock
+POOL_TIMEOUT_SECONDS: Final = 3.0  # less than what those wait who have all connections of a server that is stopped
+SILENCE_SECONDS: Final = 15.0
 WRITERS_LOCK: Final = 0x6B65_7967_6174_6501
 """The number of the advisory lock. Any other program that takes it, holds up writers alone."""
 
@@ -50,12 +65,16 @@ class PostgresBackend:
     def __init__(self, url: str) -> None:
         self._url = url
         self.failures = postgres_driver.failures()
+        self._silent_at = -inf
+        """When the server last left somebody without an answer."""
 
     def engine(self) -> AsyncEngine:
         """Make the engine; nothing connects yet."""
 
         async def connect() -> object:
-            return await postgres_driver.connect(self._url, command_timeout_seconds=COMMAND_TIMEOUT_SECONDS)
+            return await postgres_driver.connect(
+                self._url, command_timeout_seconds=COMMAND_TIMEOUT_SECONDS, kind=_impatient()
+            )
 
         engine = create_async_engine(
             "postgresql+asyncpg://",  # all else is in the URL that asyncpg itself reads, as it does in workers
@@ -85,7 +104,36 @@ class PostgresBackend:
             original = original.orig if isinstance(original, DBAPIError) else original.__cause__
         if original is None:
             return StoreUnavailable("The key store cannot be used just now.", internal=type(error).__name__)
+        if isinstance(original, TimeoutError):
+            self._silent_at = monotonic()
         return postgres_driver.translated(self._url, original)
+
+    def crowded(self, error: BaseException) -> Unreachable:
+        """Say that it does not answer where that is why so many wait."""
+        if monotonic() - self._silent_at < SILENCE_SECONDS:
+            return postgres_driver.translated(self._url, TimeoutError(str(error)))
+        return busy(error)
+
+
+@cache
+def _impatient() -> "type[asyncpg.Connection]":
+    """Make the kind of connection that ends itself where asyncpg would ask the server to cancel a command."""
+
+    class Impatient(postgres_driver.asyncpg_module().Connection):  # type: ignore[misc]  # imported where it is used
+        __slots__ = ()
+
+        async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
+            """Of SQLAlchemy, only BEGIN, COMMIT and ROLLBACK come here; a COMMIT may have to wait for standbys."""
+            limit = timeout if query.startswith("COMMIT") else ANSWER_SECONDS
+            done: str = await super().execute(query, *args, timeout=limit)
+            return done
+
+        def _cancel_current_command(self, *_waiters: object) -> None:
+            # Of a time-out or a cancellation, called in the middle of asyncpg's own work; the test on a stopped server
+            # notices where asyncpg has come to do this otherwise.
+            asyncio.get_running_loop().call_soon(self.terminate)
+
+    return Impatient
 
 
 def _refuse_closed(connection: DBAPIConnection, _entry: ConnectionPoolEntry, _fairy: object) -> None:

@@ -30,18 +30,19 @@ _NOW: Final = "(extract(epoch FROM now()) * 1000000)::bigint"
 _READ: Final = SELECT_RECORD + "$1"
 _LOG: Final = LOG_TABLES.format(seq="$1::bigint", rows="$2::bigint")
 _LOOK: Final = "SELECT " + LOG_COLUMNS + _LOG
-# The SELECT does not see what the UPDATE does; that the row was there in this moment is all it asks.
+# A row that was there and fresh, or is now: one that somebody deletes at this moment is neither.
 _LOOK_AND_RENEW: Final = (
     f"""
 WITH renewed AS (
     UPDATE workers SET epoch = $4, applied = $5::bigint, believes_for = $6::integer, heard_at = {_NOW}
      WHERE id = $3 AND (heard_at < {_NOW} - {RENEW_SECONDS * 1e6:.0f}
                         OR (epoch, applied, believes_for) IS DISTINCT FROM ($4, $5::bigint, $6::integer))
+    RETURNING id
 )
 SELECT """  # noqa: S608 - of constants
     + LOG_COLUMNS
-    + ", EXISTS (SELECT FROM workers WHERE id = $3)"
-    + _LOG
+    + f", EXISTS (SELECT FROM renewed UNION ALL SELECT FROM workers"  # noqa: S608 - of constants
+    f" WHERE id = $3 AND heard_at >= {_NOW} - {RENEW_SECONDS * 1e6:.0f})" + _LOG
 )
 _ENTER: Final = f"""
 INSERT INTO workers (id, node, host, name, pid, epoch, applied, believes_for, entered_at, heard_at)

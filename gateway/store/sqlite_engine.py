@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.errors import StoreBusy, StoreUnavailable, Unreachable
+from gateway.store.backend import busy
 from gateway.store.location import sqlite_path
 
 BUSY_TIMEOUT_SECONDS: Final = 5.0
@@ -56,6 +57,10 @@ class SqliteBackend:
 
     async def take_lock(self, connection: AsyncConnection) -> None:
         """Do nothing: BEGIN IMMEDIATE has."""
+
+    def crowded(self, error: BaseException) -> Unreachable:
+        """Say that there are too many others."""
+        return busy(error)
 
     def translated(self, error: BaseException) -> Unreachable:
         """Tell a full disk and a held file from one that cannot be used at all."""

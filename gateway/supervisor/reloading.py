@@ -48,6 +48,11 @@ class Reloading:
         self._done = 0
         self._failed = 0
 
+    @property
+    def under_way(self) -> bool:
+        """Whether one has begun and is not over."""
+        return self._task is not None
+
     def facts(self) -> Message:
         """What the control process tells people of this."""
         return {
@@ -57,8 +62,11 @@ class Reloading:
         }
 
     def begin(self, refusal: str, answer: Answer | None, told: Callable[[], None]) -> None:
-        """Do it in a task, unless there is a `refusal` or another one is under way. `told`: `facts` are others now."""
-        if not refusal and self._task is not None:
+        """Do it in a task, unless there is a `refusal` or another one is under way.
+
+        `told` is called when it is over: the `facts` are others now, and another one may begin.
+        """
+        if not refusal and self.under_way:
             refusal = "another reload is under way"
         if refusal:
             self._end("reload_in_progress", [f"{refusal[0].upper()}{refusal[1:]}."], answer)

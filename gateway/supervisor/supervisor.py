@@ -103,6 +103,7 @@ class Supervisor:
         self._control_report: Message = {}
         self._stopping = asyncio.Event()
         self._forced = False
+        self._reload_again = False
 
     async def run(self) -> int:
         """Run until a signal ends it; returns the exit status. Raises GatewayError where the start fails."""
@@ -144,7 +145,28 @@ class Supervisor:
         `answer` is told how it went, before a control process that asked is itself replaced.
         """
         refusal = "" if self._state is State.RUNNING and not self._stopping.is_set() else _not_running(self._state)
-        self._reloading.begin(refusal, answer, told=self._tell_control)
+        self._reloading.begin(refusal, answer, told=self._on_reload_over)
+
+    def on_hangup(self) -> None:
+        """Reload, and where that cannot be yet, as soon as it can: there is nobody who could be told to ask again.
+
+        A reload under way may have read the settings before the change that this signal is about. However many signals
+        come until then, one more reload is enough for all.
+        """
+        if not self._stopping.is_set() and (self._state is State.STARTING or self._reloading.under_way):
+            self._reload_again = True
+            _log.info("SIGHUP: the settings are read again when what is under way is done")
+        else:
+            self.reload()
+
+    def _on_reload_over(self) -> None:
+        self._tell_control()
+        self._reload_if_still_wanted()
+
+    def _reload_if_still_wanted(self) -> None:
+        if self._reload_again and not self._stopping.is_set():
+            self._reload_again = False
+            self.reload()
 
     def _attend_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -152,7 +174,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.stop)
         meaning = meaning_of_hangup()
         if meaning is not Hangup.IGNORED:
-            loop.add_signal_handler(signal.SIGHUP, self.stop if meaning is Hangup.STOP else self.reload)
+            loop.add_signal_handler(signal.SIGHUP, self.stop if meaning is Hangup.STOP else self.on_hangup)
 
     # --- lives --------------------------------------------------------------------------------------------------------
 
@@ -253,6 +275,8 @@ class Supervisor:
         if life.child is None or life.ordered or (slot is not self._control and not self._store_ready):
             return
         life.ordered = True
+        # A worker that is to replace one that works has to work itself: it fails without a store.
+        replaces = slot is not self._control and life is slot.newcomer
         life.child.send(
             {
                 "command": "start",
@@ -260,7 +284,7 @@ class Supervisor:
                 "slot": slot.number,
                 "listen_fds": slot.listen_fds,
                 "node": self._node,
-                "restarted": self._state is not State.STARTING,
+                "restarted": self._state is not State.STARTING and not replaces,
             }
         )
         if slot is not self._control:
@@ -326,6 +350,7 @@ class Supervisor:
         if self._state is State.STARTING and all(slot.serving for slot in self._slots):
             self._move(State.RUNNING)
             self._on_ready(self._control_report)
+            self._reload_if_still_wanted()
 
     def _tell_all(self) -> None:
         """What each child has to know of the others, said again whenever it changed."""

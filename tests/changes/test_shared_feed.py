@@ -210,13 +210,21 @@ async def test_what_the_store_told_meanwhile_is_nothing_new_when_redis_is_back(w
     assert worker.told == []
 
 
-async def test_a_table_behind_what_is_applied_here_still_proves_what_its_stamp_says(worker: Worker) -> None:
+async def test_a_worker_that_is_further_than_the_table_asks_the_store(worker: Worker) -> None:
+    """Either the store has told it more, or what was announced to it was not of this log."""
     worker.store.head = 5
     worker.table.pulse_is = None
     await worker.prove()
     worker.table.says(4)
-    assert await worker.prove() == ("redis", 99.8)
-    assert worker.at == ("one", 5)
+    assert await worker.prove() == ("store", 100.0)
+    assert (worker.told, worker.at) == ([], ("one", 5))
+
+
+async def test_changes_that_were_announced_and_are_none_of_this_log_are_found_out(worker: Worker) -> None:
+    worker.feed._take("one", change(4))
+    worker.feed._take("one", change(900))
+    assert await worker.prove() == ("store", 100.0)
+    assert (worker.told, worker.at) == (["forget"], ("one", 3))
 
 
 async def test_with_both_away_nothing_is_proven_and_it_is_told_once(
@@ -269,11 +277,31 @@ async def test_another_epoch_is_believed_when_the_store_says_so(worker: Worker) 
     assert (worker.told, worker.at) == (["forget"], ("two", 9))
 
 
-async def test_another_epoch_is_taken_from_redis_only_where_the_store_cannot_be_asked(worker: Worker) -> None:
-    worker.table.says(2, epoch="two")
+async def test_a_younger_epoch_is_taken_from_redis_only_where_the_store_cannot_be_asked(worker: Worker) -> None:
+    worker.table.says(2, epoch="1.two")
     worker.store.away = True
     assert await worker.prove() == ("redis", 99.8)
-    assert (worker.told, worker.at) == (["forget"], ("two", 2))
+    assert (worker.told, worker.at) == (["forget"], ("1.two", 2))
+
+
+async def test_an_epoch_that_is_over_is_never_taken_from_redis(worker: Worker) -> None:
+    """A Redis that came back with an old copy: what it says of keys was taken back since."""
+    worker.table.says(9, epoch="two")
+    worker.store.away = True
+    assert await worker.prove() == ("none", None)
+    assert (worker.told, worker.at) == ([], ("one", 3))
+
+
+async def test_while_redis_proves_everything_the_entry_in_the_store_is_renewed_now_and_then(worker: Worker) -> None:
+    """Whoever reads the list there may have another Redis, or none."""
+    looks = len(worker.store.looks)
+    for _ in range(30):
+        worker.now += 1
+        await worker.prove()
+    assert len(worker.store.looks) == looks + 3
+    worker.store.away = True
+    worker.now += 10
+    assert (await worker.prove())[0] == "redis", "a store that is away is no reason to stop"
 
 
 async def test_a_message_of_another_epoch_is_never_applied(worker: Worker) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from gateway.store.migrate import migrate
 from gateway.store.postgres_reader import PostgresReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from tests.servers.postgres import PostgresServer
 
@@ -81,7 +82,7 @@ class ScriptedRoll:
 class Site:
     """The Following of node A, its own workers, and the roll."""
 
-    def __init__(self, roll: ScriptedRoll, *own: int) -> None:
+    def __init__(self, roll: ScriptedRoll, *own: int, verify: Callable[[], Awaitable[None]] | None = None) -> None:
         self.roll = roll
         self.head = 5
         self.following = Following(
@@ -89,6 +90,7 @@ class Site:
             newest_change=self._newest,
             believes_for_seconds=30,
             roll=roll,
+            verify=verify,
             node=A,
             host=f"host of {A}",
         )
@@ -182,6 +184,34 @@ async def test_a_roll_that_cannot_be_read_is_one_who_is_silent_and_never_nobody(
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_supervisor_that_has_said_nothing_yet_is_one_who_is_silent() -> None:
+    """A control process that has just been started knows nobody; that is not to say that there is nobody."""
+    following = Following(announce=lambda: None, newest_change=_four, believes_for_seconds=60)
+    answer = await following.wait(4)
+    assert (answer.applied, answer.of, len(answer.silent)) == (0, 1, 1)
+
+
+async def _four() -> int:
+    return 4
+
+
+async def test_for_a_while_after_the_store_was_restored_there_may_be_workers_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who entered since the backup was made is on no list before they look again."""
+    roll = ScriptedRoll(presence(A, 1, 4))
+    present = roll.present
+
+    async def restored() -> Roll:
+        return replace(await present(), epoch_seconds=5.0)
+
+    monkeypatch.setattr(roll, "present", restored)
+    site = Site(roll, 1)
+    answer = await site.following.wait(4)
+    assert (answer.applied, answer.of) == (1, 2)
+    assert [each.name for each in answer.silent] == ["workers of other nodes"]
+
+
 async def test_a_roll_that_does_not_answer_is_as_one_that_cannot_be_read() -> None:
     roll = ScriptedRoll(presence(B, 1, 9))
     roll.held = asyncio.Event()
@@ -311,6 +341,42 @@ async def test_a_repeated_call_waits_for_what_the_first_one_changed_on_all_nodes
     assert (answer.seq, answer.applied, answer.of) == (None, 1, 1)
 
 
+async def test_the_log_is_verified_before_a_reading_counts() -> None:
+    """What workers had said of a log that has gone back would else count for a change with the same number."""
+    roll = ScriptedRoll(presence(B, 1, 9))
+    verified = asyncio.Event()
+
+    async def verify() -> None:
+        await verified.wait()
+        roll.write(presence(B, 1, 9, "the log as it was"))
+
+    site = Site(roll, verify=verify)
+    waiting = asyncio.create_task(site.following.wait(5))
+    await asyncio.sleep(0.01)
+    assert roll.readings == 0
+    verified.set()
+    await site.read()
+    assert not waiting.done()
+    roll.write(presence(B, 1, 5))
+    assert (await waiting).applied == 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_where_the_log_cannot_be_verified_nobody_has_said_anything_of_this_change() -> None:
+    hangs = asyncio.Event()
+
+    async def away() -> None:
+        raise StoreUnavailable("The store is away.")
+
+    async def hang() -> None:
+        await hangs.wait()
+
+    for verify, silent in ((away, "worker-1 on host of node-b"), (hang, "workers of other nodes")):
+        answer = await Site(ScriptedRoll(presence(B, 1, 9)), verify=verify).following.wait(5)
+        assert (answer.applied, answer.of) == (0, 1)
+        assert [each.name for each in answer.silent] == [silent]
+
+
 # --- keeping the roll -------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +483,7 @@ async def test_workers_of_two_nodes_on_postgresql_are_waited_for_by_what_they_wr
     site = Following(
         announce=lambda: None, newest_change=newest, believes_for_seconds=60, roll=roll, node=A, host="host"
     )
+    site.update({"following": []})
     try:
         looks = [await reader.look(0, presence=presence(A, slot, None)) for slot, reader in enumerate(readers)]
         epoch = looks[0].epoch

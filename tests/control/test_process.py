@@ -124,6 +124,7 @@ async def test_the_admin_api_is_served_on_the_store_by_the_settings(
     process = control(url, auth=auth, routes=(route,))
     process.report()
     process.report()
+    process.send(command="workers", ready=0, of=0, draining=False, following=[])
     headers = {"X-API-KEY": made.key.secret or ""}
 
     def call(method: str, path: str, **body: object) -> requests.Response:

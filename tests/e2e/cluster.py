@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.client import ClientError
 from tests.e2e.fault_proxy import FaultProxy
 from tests.e2e.load import LoadUpstream
-from tests.e2e.nodes import Nodes, Place, running_nodes, seed
+from tests.e2e.nodes import KEYS, Nodes, Place, running_nodes, seed
 from tests.e2e.site import CONTROL, WORKER
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import RedisServer, redis_servers
@@ -98,10 +98,11 @@ def running_cluster(
     system_program: Callable[[str], str],
     *,
     nodes: int = 2,
+    keys: int = KEYS,
     tampering: bool = False,
     **settings: str,
 ) -> Iterator[Cluster]:
-    """Start everything, and end it. `tampering`: the links to Redis read messages."""
+    """Start everything, and end it. `keys`: how many the load asks for. `tampering`: links to Redis read messages."""
     settings = {"CACHE__POSITIVE_TTL_SECONDS": str(TTL_SECONDS), **settings}
     with ExitStack() as stack:
         postgres = stack.enter_context(postgres_server())
@@ -109,7 +110,7 @@ def running_cluster(
         redis = start_redis()
         upstream = stack.enter_context(LoadUpstream())
         earlier = postgres.new_database()
-        seeded = seed(postgres.url(earlier))
+        seeded = seed(postgres.url(earlier), keys)
         database = postgres.new_database(earlier)
         redis_links = [stack.enter_context(FaultProxy(redis.port, tampering=tampering)) for _ in range(nodes)]
         store_links = [stack.enter_context(FaultProxy(postgres.port)) for _ in range(nodes)]

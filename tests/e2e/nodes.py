@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from tests.e2e.load import Arrival, LoadUpstream, Watched
 
 LONG: Final = os.environ.get("KEYGATE_LONG") == "1"
-"""Set by `make test-nodes`: as many rounds, and as much load, as is promised; `make test` tries less of both."""
+"""Set by `make test-nodes`: as many rounds, and as much load, as is promised; without it, less of both."""
 WORKERS: Final = 2
 KEYS: Final = 1000
 RATE: Final = 2000.0 if LONG else 400.0
 LINGER_SECONDS: Final = 0.15
 """How long the key under test is still sent after its revocation is in force."""
+PATIENCE_SECONDS: Final = 90.0
+"""An answer that names a later moment is a failure in a test that has to wait for it."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ class Nodes:
         before()
         revocation = self.revoke(key, node)
         in_force = revocation.in_force
+        assert in_force < time.monotonic() + PATIENCE_SECONDS, revocation
         time.sleep(max(0.0, in_force - time.monotonic()))
         self.upstream.barrier()  # what had arrived by now was sent on by right
         after()

@@ -5,6 +5,7 @@ And a good key is never refused for it, although every worker forgets what it kn
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,7 +17,11 @@ from tests.e2e.nodes import LONG, WORKERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.e2e.load import Load
+
     Eventually = Callable[[Callable[[], object]], None]
+
+pytestmark = pytest.mark.nodes
 
 NODES: Final = 3
 ROUNDS: Final = 40 if LONG else 6
@@ -33,8 +38,9 @@ TAMPERINGS: Final = {
 def cluster_module(tmp_path_factory: pytest.TempPathFactory, system_program: Callable[[str], str]) -> Iterator[Cluster]:
     """Its cache believes for a day: only what is heard counts."""
     directory = tmp_path_factory.mktemp("messages")
-    ttl = {"CACHE__POSITIVE_TTL_SECONDS": "86400"}
-    with running_cluster(directory, system_program, nodes=NODES, tampering=True, **ttl) as running:
+    with running_cluster(
+        directory, system_program, nodes=NODES, tampering=True, CACHE__POSITIVE_TTL_SECONDS="86400"
+    ) as running:
         yield running
 
 
@@ -69,9 +75,31 @@ def test_a_subscription_that_is_open_and_silent_is_found_out(cluster: Cluster, e
     with cluster.nodes.load() as load:
         cluster.nodes.warm(load, eventually)
         cluster.redis_links[0].swallow()
+        # Until they have found it out, an answer may name them as silent for as long as they believe: here a day.
+        eventually(lambda: cluster.nodes.revoke(cluster.nodes.issue(node=1), 1).by_all)
         for number in range(ROUNDS):
-            cluster.nodes.revoke_watched(load, node=number % NODES).assert_in_force()
+            verdict = cluster.nodes.revoke_watched(load, node=1 + number % (NODES - 1))
+            verdict.assert_in_force()
+            assert verdict.revocation.by_all
         cluster.redis_links[0].heal()
         cluster.mend()
         cluster.nodes.revoke_watched(load).assert_in_force()
         load.stop().assert_all_good()
+
+
+def test_a_change_at_a_node_that_has_lost_redis_reaches_every_worker(cluster: Cluster, eventually: Eventually) -> None:
+    """Another node publishes it. The answer cannot speak for workers that only Redis knows to be there."""
+    with cluster.nodes.load() as load:
+        cluster.nodes.warm(load, eventually)
+        cluster.redis_links[0].swallow()
+        for _ in range(ROUNDS):
+            key = cluster.nodes.issue(node=1)
+            assert {each.status for each in load.once(key.secret)} == {200}
+            assert not cluster.nodes.revoke(key, node=0).by_all
+            eventually(partial(_refused_everywhere, load, key.secret))
+        cluster.mend()
+        load.stop().assert_all_good()
+
+
+def _refused_everywhere(load: Load, secret: str) -> bool:
+    return {each.code for each in load.once(secret)} == {"revoked_api_key"}

@@ -14,15 +14,20 @@ import pytest
 
 from gateway.client import APIError
 from tests.e2e.cluster import TTL_SECONDS, Cluster, running_cluster
-from tests.e2e.load import late
-from tests.e2e.nodes import LONG
+from tests.e2e.load import LoadUpstream, late
+from tests.e2e.nodes import LONG, Place, running_nodes, seed
+from tests.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.e2e.load import Load
+    from tests.servers.postgres import PostgresServer
 
     Eventually = Callable[[Callable[[], object]], None]
+
+pytestmark = pytest.mark.nodes
 
 NODES: Final = 2
 FAULT_SECONDS: Final = 30.0 if LONG else TTL_SECONDS + 2
@@ -152,6 +157,14 @@ def _none_refused(load: Load) -> set[str]:
     return set(summary.statuses)
 
 
+def _take_back(server: PostgresServer, database: str, copy: str) -> None:
+    """Put a copy in the database's place, as whoever restores a backup does."""
+    server.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+    server.execute(_END_CONNECTIONS.format(database=database))
+    server.execute(f"ALTER DATABASE {database} RENAME TO {database}_gone")
+    server.execute(f"ALTER DATABASE {copy} RENAME TO {database}")
+
+
 def test_a_store_that_is_restored_from_an_earlier_copy_is_the_truth_from_then_on(
     cluster: Cluster, eventually: Eventually
 ) -> None:
@@ -162,10 +175,7 @@ def test_a_store_that_is_restored_from_an_earlier_copy_is_the_truth_from_then_on
     with cluster.nodes.load() as load:
         cluster.nodes.warm(load, eventually)
         load.watch(lost.secret)
-        cluster.postgres.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
-        cluster.postgres.execute(_END_CONNECTIONS.format(database=database))
-        cluster.postgres.execute(f"ALTER DATABASE {database} RENAME TO {database}_gone")
-        cluster.postgres.execute(f"ALTER DATABASE {copy} RENAME TO {database}")
+        _take_back(cluster.postgres, database, copy)
         restored = time.monotonic()
         time.sleep(TTL_SECONDS + 0.5)
         watched = load.unwatch()
@@ -175,3 +185,25 @@ def test_a_store_that_is_restored_from_an_earlier_copy_is_the_truth_from_then_on
         verdict = cluster.nodes.revoke_watched(load)
         verdict.assert_in_force()
         load.stop().assert_all_good()
+
+
+def test_without_redis_a_restored_store_has_a_new_epoch_before_any_change_of_it_is_answered(tmp_path: Path) -> None:
+    """Workers had applied changes of the same numbers; what they said of those must not count for the new ones."""
+    with postgres_server() as server, LoadUpstream() as upstream:
+        earlier = server.new_database()
+        seeded = seed(server.url(earlier), 20)
+        database, copy = server.new_database(earlier), server.new_database(earlier)
+        places = [Place(server.url(database))] * NODES
+        settings = {"CACHE__POSITIVE_TTL_SECONDS": str(TTL_SECONDS)}
+        with (
+            running_nodes(tmp_path, places, seeded, upstream, **settings) as nodes,
+            nodes.load(rate=50, connections=8) as load,
+        ):
+            for number in range(5):
+                assert nodes.revoke(nodes.issue(node=number % NODES), number % NODES).by_all
+            before = server.execute("SELECT epoch FROM store_identity", database)
+            _take_back(server, database, copy)
+            for number in range(4):  # so many that all their numbers have been there before
+                nodes.revoke_watched(load, node=number % NODES).assert_in_force()
+                assert server.execute("SELECT epoch FROM store_identity", database) != before
+            load.stop().assert_all_good()

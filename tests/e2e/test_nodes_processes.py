@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Eventually = Callable[[Callable[[], object]], None]
 
+pytestmark = pytest.mark.nodes
+
 NODES: Final = 2
 ROUNDS: Final = 20 if LONG else 2
 

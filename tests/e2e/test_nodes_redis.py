@@ -1,6 +1,6 @@
 """Redis away, empty, incomplete, read-only or of yesterday: good keys go on, and revocations count.
 
-Under load all the time. `make test-nodes` keeps each fault for 30 s, `make test` until a change has come through.
+Under load all the time. `make test-nodes` keeps each fault for 30 s.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.servers.redis import RedisServer
 
     Eventually = Callable[[Callable[[], object]], None]
+
+pytestmark = pytest.mark.nodes
 
 NODES: Final = 2
 FAULT_SECONDS: Final = 30.0 if LONG else 0.0

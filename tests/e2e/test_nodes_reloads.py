@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Eventually = Callable[[Callable[[], object]], None]
 
+pytestmark = pytest.mark.nodes
+
 ROUNDS: Final = 10 if LONG else 2
 RATE: Final = 2000.0
 
@@ -29,7 +31,12 @@ RATE: Final = 2000.0
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """One of them: what is asked here is between the supervisor and its workers."""
     url = f"sqlite:///{tmp_path}/gateway.db"
-    with LoadUpstream() as upstream, running_nodes(tmp_path, [Place(url)], seed(url, 100), upstream) as running:
+    # Idle connections of old workers get half of the drain's time; a worker that starts slowly may be named as silent.
+    short = {"SERVER__DRAIN_TIMEOUT_SECONDS": "10", "CACHE__POSITIVE_TTL_SECONDS": "5"}
+    with (
+        LoadUpstream() as upstream,
+        running_nodes(tmp_path, [Place(url)], seed(url, 100), upstream, **short) as running,
+    ):
         yield running
 
 

@@ -1,7 +1,7 @@
 """A revocation that says that every worker has applied it is in force everywhere: not one request passes after that.
 
 The same on every combination of store and feed, on as many nodes as it allows, under load. `make test-nodes` revokes
-200 keys on each with 2,000 requests/s beside; `make test` a tenth.
+200 keys on each with 2,000 requests/s beside.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.servers.postgres import PostgresServer
 
     Eventually = Callable[[Callable[[], object]], None]
+
+pytestmark = pytest.mark.nodes
 
 ROUNDS: Final = 200 if LONG else 20
 _UPSTREAM_PATH: Final = "/held"

@@ -26,7 +26,10 @@ from gateway.store.schema import key_changes, key_secrets, keys, retired_digests
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from gateway.keys.change import Change
+    from gateway.keys.projection import LogLook
     from tests.servers.redis import RedisServer
     from tests.services.conftest import World
 
@@ -178,6 +181,46 @@ async def test_that_the_store_cannot_be_asked_is_said_only_where_nobody_else_can
     stamp = (await table.pulse(presence())).stamp
     assert stamp is not None
     assert stamp.head is None
+
+
+async def test_while_the_store_does_not_answer_stamps_go_on_and_say_so(
+    world: World, table: KeyTable, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could believe Redis otherwise, for as long as a server that is stopped is waited for."""
+    monkeypatch.setattr(relay_module, "SILENCE_SECONDS", 0.01)
+    relay = await built(world, table)
+    answer, look = asyncio.Event(), projection.look
+
+    async def slow(connection: AsyncConnection, seq: int, limit: int) -> LogLook:
+        await answer.wait()
+        return await look(connection, seq, limit)
+
+    monkeypatch.setattr(projection, "look", slow)
+    step = asyncio.create_task(relay.step())
+    at, state = await table.state()
+    assert state is not None
+    redis.ask("HSET", KEYS, "stamp", f"{at - 2_000_001} {state.epoch} 1")
+    link = connect(redis.url, timeout_seconds=2)
+    stamps: set[object] = set()
+    while len(stamps) < 3:
+        stamp = await link.call("HGET", KEYS, "stamp")
+        assert isinstance(stamp, bytes)
+        if stamp.endswith(b" "):
+            stamps.add(stamp)
+        await asyncio.sleep(0.005)
+    await link.close()
+    assert not relay.store_reachable
+    answer.set()
+    await step
+    assert relay.store_reachable
+    said = (await table.pulse(presence())).stamp
+    assert said is not None
+    # What the store said is of the moment before it was asked, which is older than the last of these stamps.
+    assert said.head is None
+    await relay.step()
+    said = (await table.pulse(presence())).stamp
+    assert said is not None
+    assert said.head == await head(world)
 
 
 async def test_a_stamp_of_a_moment_to_come_is_not_believed_and_stands_in_nobodys_way(

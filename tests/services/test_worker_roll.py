@@ -174,14 +174,14 @@ async def test_to_remove_needs_both_or_fails(engine: AsyncEngine) -> None:
 
 async def test_who_has_been_silent_for_longer_than_it_believes_is_dropped(engine: AsyncEngine, clock: Clock) -> None:
     signs = Signs()
-    await enter(engine, 0, 62.0)
-    await enter(engine, 1, 62.0)
+    await enter(engine, 0, 64.0)
+    await enter(engine, 1, 64.0)
     await enter(engine, 2, 55.0)
-    signs.hear(0, 62.0)
+    signs.hear(0, 64.0)
     signs.hear(1, 1.0)
-    signs.hear(3, 62.0)
+    signs.hear(3, 64.0)
     roll = WorkerRoll(engine, signs)
-    assert sorted(await watch(roll, clock, 62)) == ["n:worker-0:7", "n:worker-3:7"]
+    assert sorted(await watch(roll, clock, 64)) == ["n:worker-0:7", "n:worker-3:7"]
     assert list((await roll.present()).members) == ["n:worker-1:7", "n:worker-2:7"]
     assert list(signs.heard) == ["n:worker-1:7"]
 
@@ -199,7 +199,7 @@ async def test_nobody_is_dropped_who_was_not_seen_silent_for_as_long(engine: Asy
     assert await watch(roll, clock, 5) == []
     signs.heard.clear()
     assert await watch(roll, clock, 60) == []
-    assert await watch(roll, clock, 2) == ["n:worker-0:7"]
+    assert await watch(roll, clock, 4) == ["n:worker-0:7"]
 
 
 async def test_nobody_is_dropped_while_redis_cannot_be_asked_nor_for_what_was_not_seen_then(
@@ -211,7 +211,7 @@ async def test_nobody_is_dropped_while_redis_cannot_be_asked_nor_for_what_was_no
     assert await watch(roll, clock, 600) == []
     signs.away = False
     assert await watch(roll, clock, 60) == []
-    assert await watch(roll, clock, 2) == ["n:worker-0:7"]
+    assert await watch(roll, clock, 4) == ["n:worker-0:7"]
 
 
 async def test_readings_with_a_gap_between_them_are_no_watch(engine: AsyncEngine, clock: Clock) -> None:

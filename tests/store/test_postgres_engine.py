@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import GatewayError, StoreBusy, StoreUnavailable
-from gateway.store import change_log, postgres_engine
+from gateway.store import change_log, postgres_driver, postgres_engine
 from gateway.store.engine import create_engine, read_transaction, write_transaction
 from gateway.store.migrate import migrate
 from gateway.store.schema import key_changes, retired_digests
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PROCESSES: Final = 4
 WRITERS_EACH: Final = 5
 CHANGES_EACH: Final = 20
+OWN_SESSIONS: Final = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keygate'"
 # Commits changes from many writers at once, a third of which are rolled back after they got their number.
 WRITER: Final = f"""
 import asyncio, sys
@@ -252,7 +253,7 @@ async def test_a_server_that_was_restarted_costs_no_failed_call(own_postgres: Po
 async def test_a_server_that_is_away_is_unavailable_and_never_waited_for_long(
     own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_engine, "COMMAND_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_engine, "ANSWER_SECONDS", 0.3)
     url = own_postgres.url(own_postgres.new_database())
     await asyncio.to_thread(migrate, url)
     engine = create_engine(url)
@@ -268,6 +269,51 @@ async def test_a_server_that_is_away_is_unavailable_and_never_waited_for_long(
     with pytest.raises(StoreUnavailable, match=r"cannot be reached: .*Check that the server runs"):
         await append(engine)
     await engine.dispose()
+
+
+async def test_a_stopped_server_holds_up_nobody_and_leaves_no_connection_behind(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its connections stay open and say nothing: at the beginning, in the middle, and where a caller gives up first."""
+    monkeypatch.setattr(postgres_engine, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_engine, "COMMAND_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(postgres_driver, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    url = own_postgres.url(own_postgres.new_database())
+    await asyncio.to_thread(migrate, url)
+    engine = create_engine(url)
+
+    async def stopped_in_the_middle() -> None:
+        async with write_transaction(engine) as connection:
+            own_postgres.process.pause()
+            await change_log.append(connection, "key", "key_lost", 1)
+
+    async def stopped_before_the_commit() -> None:
+        async with write_transaction(engine) as connection:
+            await change_log.append(connection, "key", "key_lost", 1)
+            own_postgres.process.pause()
+
+    async def given_up_first() -> None:
+        async with read_transaction(engine) as connection:
+            own_postgres.process.pause()
+            async with asyncio.timeout(0.05):
+                await connection.execute(select(key_changes))
+
+    for attempt in (stopped_in_the_middle, stopped_before_the_commit, given_up_first):
+        async with read_transaction(engine), read_transaction(engine):
+            before = await append(engine)
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await attempt()
+        for _ in range(3):  # on connections that are still in the pool, and on new ones
+            for call in (append, log_of):
+                with pytest.raises(StoreUnavailable, match="does not answer"):
+                    await call(engine)
+        own_postgres.process.resume()
+        # A COMMIT that had been sent may have been done.
+        assert before < await append(engine) <= before + 2
+    await engine.dispose()
+    while own_postgres.execute(OWN_SESSIONS) != "0":
+        await asyncio.sleep(0.01)
+    assert not caplog.records
 
 
 async def test_without_the_driver_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
