@@ -195,6 +195,7 @@ async def _four() -> int:
     return 4
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_for_a_while_after_the_store_was_restored_there_may_be_workers_that_nobody_knows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -212,6 +213,7 @@ async def test_for_a_while_after_the_store_was_restored_there_may_be_workers_tha
     assert [each.name for each in answer.silent] == ["workers of other nodes"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_roll_that_does_not_answer_is_as_one_that_cannot_be_read() -> None:
     roll = ScriptedRoll(presence(B, 1, 9))
     roll.held = asyncio.Event()
