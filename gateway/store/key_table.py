@@ -4,7 +4,8 @@ Three users: workers look up, follow and leave signs of life; control processes 
 What is done in one piece is in `key_table_scripts`, with the invariants that hold whoever calls.
 
 Invariant: nothing that Redis does or fails to do makes a good key a bad one. No record counts as "no such key" only
-where the table is `complete`: finished, and with not a single field lost since. What cannot be read is "cannot know".
+where the table is `complete`: finished, and with not a single field lost since. What cannot be read is "cannot know":
+what is not understood (`key_table_words`, `record_codec`) counts as not there, and is told once.
 All names begin with `{namespace}:`, in braces, so that a Cluster keeps them in one slot and a script may touch them.
 """
 
@@ -13,26 +14,20 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Final, cast
-
-import orjson
+from typing import Final
 
 from gateway.errors import RedisUnavailable
-from gateway.keys.change import Change, SubjectKind
-from gateway.keys.projection import LogPosition, Pulse, Stamp, TableAnswer, WorkerPresence
-from gateway.keys.record import CredentialRecord
+from gateway.keys.change import Change
+from gateway.keys.projection import LogPosition, Pulse, TableAnswer, WorkerPresence
 from gateway.store import key_table_scripts as scripts
+from gateway.store import key_table_words as words
 from gateway.store.key_table_scripts import Script
-from gateway.store.record_codec import Unreadable, decode, encode
+from gateway.store.record_codec import Unreadable, decode
 from gateway.store.redis_link import Connection, RedisLink, RedisRefused, Reply, Word
 
-Entry = tuple[bytes, CredentialRecord | None]
-"""A digest and what it means; None: nothing any more, which leaves a tombstone."""
-
+Entry = words.Entry
 _LOCK_MILLISECONDS: Final = 15_000
 """For how long a builder that says nothing keeps others from building."""
-_MICROSECONDS: Final = 1e6
-_PRESENCE_FIELDS: Final = 7
 _LOG = logging.getLogger(__name__)
 
 
@@ -61,9 +56,10 @@ class KeyTable:
         self._keys = f"{{{namespace}}}:keys"
         self._workers = f"{{{namespace}}}:workers"
         self._lock = f"{{{namespace}}}:lock"
-        self._channel = f"{{{namespace}}}:changes"
+        # Channels are the server's, not its databases'.
+        self._channel = f"{{{namespace}}}:changes:{link.database}"
         self._build = f"{{{namespace}}}:build:"
-        self._told = False
+        self._told: set[str] = set()
 
     def __repr__(self) -> str:
         """Name it, without a password."""
@@ -78,19 +74,35 @@ class KeyTable:
     async def find(self, digest: bytes) -> TableAnswer:
         """What the table says of a digest, and how far it is: one round trip."""
         match await self._run(scripts.FIND, [self._keys], digest):
-            case [epoch, head, int(whole), value]:
-                answer = TableAnswer(None, _text(epoch), _number(head), complete=bool(whole))
-                return answer if value is None else self._with_record(answer, digest, cast("bytes", value))
-            case other:
-                raise _unexpected(other)
+            case [bytes() | None as epoch_text, bytes() | None as head_text, int(whole), bytes() | None as value]:
+                epoch, head = words.name(epoch_text), words.number(head_text)
+            case _:
+                raise _unexpected()
+        if epoch is None or head is None:
+            self._note_position(epoch_text, epoch, head_text, head)
+            return TableAnswer(None, epoch, head, complete=False)
+        if value is None:
+            return TableAnswer(None, epoch, head, complete=whole == 1)
+        try:
+            return TableAnswer(decode(digest, value), epoch, head, complete=whole == 1)
+        except Unreadable as error:
+            self._tell_once(f"{self._keys} holds records that this version cannot read ({error})")
+            return TableAnswer(None, epoch, head, complete=False)
 
     async def pulse(self, presence: WorkerPresence) -> Pulse:
         """How far the table is and by whose word, renewing the worker's sign of life: one round trip."""
-        match await self._run(scripts.PULSE, [self._keys, self._workers], presence.id, _presence_text(presence)):
-            case [epoch, head, int(whole), stamp, bytes(now)]:
-                return Pulse(_text(epoch), _number(head), bool(whole), _stamp(cast("bytes | None", stamp), int(now)))
-            case other:
-                raise _unexpected(other)
+        keys = [self._keys, self._workers]
+        match await self._run(scripts.PULSE, keys, presence.id, words.presence_text(presence)):
+            case [bytes() | None as epoch_text, bytes() | None as head_text, int(whole), stamp, bytes(now_text)]:
+                now = words.moment(now_text)
+            case _:
+                raise _unexpected()
+        if now is None:
+            raise _unexpected()
+        epoch, head = words.name(epoch_text), words.number(head_text)
+        self._note_position(epoch_text, epoch, head_text, head)
+        known = epoch is not None and head is not None
+        return Pulse(epoch, head, known and whole == 1, words.stamp(stamp, now))
 
     async def leave(self, worker_id: str) -> None:
         """Take back the sign of life; without Redis, it grows old."""
@@ -108,10 +120,12 @@ class KeyTable:
             async for message in messages:
                 if message is None:
                     yield None
-                elif (heard := _heard(message)) is not None:
+                elif (heard := words.heard(message)) is not None:
                     yield heard
                 else:
-                    self._tell_once("a change was announced in a form that this version does not know")
+                    self._tell_once(
+                        f"a change was announced on {self._channel} in a form that this version does not know"
+                    )
         finally:
             await messages.aclose()
 
@@ -120,13 +134,15 @@ class KeyTable:
     async def presences(self) -> dict[str, tuple[WorkerPresence, float]]:
         """Each worker's last sign of life, and how many seconds old it is by Redis' clock."""
         match await self._run(scripts.PRESENCES, [self._workers]):
-            case [bytes(now), list(pairs)]:
-                found = zip(pairs[::2], pairs[1::2], strict=True)
-                read = [_presence(cast("bytes", id_), cast("bytes", text), int(now)) for id_, text in found]
-            case other:
-                raise _unexpected(other)
+            case [bytes(now_text), list(pairs)] if len(pairs) % 2 == 0:
+                now = words.moment(now_text)
+            case _:
+                raise _unexpected()
+        if now is None:
+            raise _unexpected()
+        read = [words.presence(id_, text, now) for id_, text in zip(pairs[::2], pairs[1::2], strict=True)]
         if None in read:
-            self._tell_once("a worker gives a sign of life in a form that this version does not know")
+            self._tell_once(f"a worker's sign of life in {self._workers} is in a form that this version does not know")
         return {each[0].id: each for each in read if each is not None}
 
     async def remove_presences(self, ids: Iterable[str]) -> None:
@@ -144,51 +160,66 @@ class KeyTable:
         """
         answer, connection = await self._ask(scripts.STATE, [self._keys])
         match answer:
-            case [bytes(now), int(fields), epoch, build, head, tip, complete, size]:
-                at = int(now)
-            case other:
-                raise _unexpected(other)
-        number, sum_ = _number(head), _number(size)
-        if epoch is None or build is None or number is None or tip is None or sum_ is None:
+            case [bytes(now_text), int(fields), epoch_text, build_text, head_text, tip_text, complete, size_text]:
+                at = words.moment(now_text)
+            case _:
+                raise _unexpected()
+        if at is None:
+            raise _unexpected()
+        epoch, build = words.name(epoch_text), words.name(build_text)
+        head, size = words.number(head_text), words.number(size_text)
+        tip = None if head is None else words.tip(head, tip_text)
+        if epoch is None or build is None or head is None or tip is None or size is None:
+            if fields:
+                self._tell_once(f"{self._keys} holds fields that are not understood", "it is built anew")
             return at, None
         return at, TableState(
             at=at,
-            epoch=cast("bytes", epoch).decode(),
-            build=cast("bytes", build).decode(),
-            head=number,
-            tip=_tip(number, cast("bytes", tip)),
+            epoch=epoch,
+            build=build,
+            head=head,
+            tip=tip[0],
             finished=complete == scripts.COMPLETE.encode(),
-            whole=fields == sum_ + scripts.FIXED_FIELDS,
+            whole=fields == size + scripts.FIXED_FIELDS,
             connection=connection,
         )
 
     async def put(self, state: TableState, as_of: int, entries: Sequence[Entry]) -> bool:
         """Write entries of a snapshot of the store whose head was `as_of`; False where the table is another by now."""
-        words: tuple[Word, ...] = (state.epoch, state.build, as_of, *_values(entries, as_of))
-        return await self._run(scripts.PUT, [self._keys], *words, on=state.connection) == 1
+        sent: tuple[Word, ...] = (state.epoch, state.build, as_of, *words.values(entries, as_of))
+        return _flag(await self._run(scripts.PUT, [self._keys], *sent, on=state.connection))
 
     async def advance(self, state: TableState, change: Change, as_of: int, entries: Sequence[Entry]) -> bool:
         """Write what the change has altered, move the head onto it, and announce it; False where it is not the next."""
-        tip, message = _tip_text(change), _message(state.epoch, change)
+        tip, message = words.tip_text(change), words.message_text(state.epoch, change)
         position: tuple[Word, ...] = (state.epoch, state.build, change.seq, tip)
-        words = (*position, self._channel, message, *_values(entries, as_of))
-        return await self._run(scripts.ADVANCE, [self._keys], *words, on=state.connection) == 1
+        sent = (*position, self._channel, message, *words.values(entries, as_of))
+        return _flag(await self._run(scripts.ADVANCE, [self._keys], *sent, on=state.connection))
 
     async def stamp(self, at: int, position: LogPosition | None) -> bool:
         """Say how far the store was at that moment or later; None: it could not be asked. False: others know better."""
         epoch, head = ("", "") if position is None else (position.epoch, str(position.seq))
-        return await self._run(scripts.STAMP, [self._keys], at, epoch, head) == 1
+        return _flag(await self._run(scripts.STAMP, [self._keys], at, epoch, head))
 
     async def begin_build(self) -> "Build | None":
         """The right to build the table anew; None where somebody else has it."""
         token = token_hex(16)
-        answer = await self._link.call("SET", self._lock, token, "NX", "PX", _LOCK_MILLISECONDS)
-        return None if answer is None else Build(self, token)
+        if await self._link.call("SET", self._lock, token, "NX", "PX", _LOCK_MILLISECONDS) == b"OK":
+            return Build(self, token)
+        answer = await self._run(scripts.BEGIN, [self._lock], token, _LOCK_MILLISECONDS)  # unless it would never expire
+        if answer == 2:  # noqa: PLR2004 - as BEGIN says
+            what = f"{self._lock} was no lock of a gateway, as it would never have expired, and kept the table from"
+            self._tell_once(f"{what} being built", "it was deleted; see who else writes such names")
+            return Build(self, token)
+        return Build(self, token) if _flag(answer) else None
 
-    async def run_for_build(self, script: Script, token: str, *words: Word) -> int:
+    async def run_for_build(self, script: Script, token: str, *sent: Word) -> int:
         """One of the scripts of a `Build`."""
         keys = [self._lock, self._build + token, self._keys]
-        return cast("int", await self._run(script, keys, token, *words))
+        answer = await self._run(script, keys, token, *sent)
+        if type(answer) is not int:
+            raise _unexpected()
+        return answer
 
     @property
     def channel(self) -> str:
@@ -197,32 +228,49 @@ class KeyTable:
 
     # --- scripts ------------------------------------------------------------------------------------------------------
 
-    async def _run(self, script: Script, keys: list[str], *words: Word, on: Connection | None = None) -> Reply:
-        return (await self._ask(script, keys, *words, on=on))[0]
+    async def _run(self, script: Script, keys: list[str], *sent: Word, on: Connection | None = None) -> Reply:
+        return (await self._ask(script, keys, *sent, on=on))[0]
 
     async def _ask(
-        self, script: Script, keys: list[str], *words: Word, on: Connection | None = None
+        self, script: Script, keys: list[str], *sent: Word, on: Connection | None = None
     ) -> tuple[Reply, Connection]:
         """By its digest; with its text where Redis has not seen it, or was restarted or flushed since."""
-        rest = (len(keys), *keys, *words)
+        rest = (len(keys), *keys, *sent)
         try:
-            return await self._link.ask("EVALSHA", script.digest, *rest, on=on)
+            try:
+                return await self._link.ask("EVALSHA", script.digest, *rest, on=on)
+            except RedisRefused as error:
+                if error.kind != "NOSCRIPT":
+                    raise
+            return await self._link.ask("EVAL", script.source, *rest, on=on)
         except RedisRefused as error:
-            if error.kind != "NOSCRIPT":
-                raise
-        return await self._link.ask("EVAL", script.source, *rest, on=on)
+            if "WRONGTYPE" in error.internal:
+                await self._name_wrong_type(keys)
+            raise
 
-    def _with_record(self, answer: TableAnswer, digest: bytes, value: bytes) -> TableAnswer:
-        try:
-            return TableAnswer(decode(digest, value), answer.epoch, answer.head, answer.complete)
-        except Unreadable as error:
-            self._tell_once(f"the shared key table holds records that this version cannot read ({error})")
-            return TableAnswer(None, answer.epoch, answer.head, complete=False)
+    async def _name_wrong_type(self, keys: list[str]) -> None:
+        """Tell which of the keys it is, as Redis does not."""
+        for key in keys:
+            what = f"{key} holds something that no gateway wrote"
+            if what in self._told:
+                continue
+            try:
+                await self._link.call("GET" if key == self._lock else "HLEN", key)
+            except RedisRefused as error:
+                if "WRONGTYPE" in error.internal:
+                    self._tell_once(what, f"delete it (DEL {key}), or give the gateways another namespace")
 
-    def _tell_once(self, what: str) -> None:
-        if not self._told:
-            self._told = True
-            _LOG.warning("%s: the store is asked instead; gateways of different versions share %s", what, self._keys)
+    def _note_position(
+        self, epoch_text: bytes | None, epoch: str | None, head_text: bytes | None, head: int | None
+    ) -> None:
+        if (epoch is None and epoch_text is not None) or (head is None and head_text is not None):
+            self._tell_once(f"{self._keys} holds fields that are not understood")
+
+    def _tell_once(self, what: str, then: str = "") -> None:
+        if what not in self._told:
+            self._told.add(what)
+            then = then or f"the store is asked instead; if it goes on, see who else writes to {self._keys}"
+            _LOG.warning("%s: %s", what, then)
 
 
 class Build:
@@ -235,8 +283,8 @@ class Build:
 
     async def fill(self, entries: Sequence[Entry], as_of: int) -> bool:
         """Write entries of a snapshot whose head was `as_of`; with none, only hold on to the right to build."""
-        words: tuple[Word, ...] = (_LOCK_MILLISECONDS, self.size, *_values(entries, as_of))
-        size = await self._table.run_for_build(scripts.FILL, self._token, *words)
+        sent: tuple[Word, ...] = (_LOCK_MILLISECONDS, self.size, *words.values(entries, as_of))
+        size = await self._table.run_for_build(scripts.FILL, self._token, *sent)
         self.size = max(size, 0)
         return size >= 0
 
@@ -245,10 +293,12 @@ class Build:
 
         0: done. A head: the table in use has come this far since, so come up to it first. None: it is lost.
         """
-        message = b"" if tip is None else _message(position.epoch, tip)
-        words = (position.epoch, position.seq, _tip_text(tip), self.size, self._table.channel, message)
-        answer = await self._table.run_for_build(scripts.INSTALL, self._token, *words)
-        return {-1: 0, -2: None}.get(answer, answer)
+        message = b"" if tip is None else words.message_text(position.epoch, tip)
+        sent = (position.epoch, position.seq, words.tip_text(tip), self.size, self._table.channel, message)
+        answer = await self._table.run_for_build(scripts.INSTALL, self._token, *sent)
+        if answer <= 0:
+            return 0 if answer == -1 else None
+        return answer
 
     async def give_up(self) -> None:
         """Leave nothing behind; without Redis, what is left behind expires."""
@@ -256,70 +306,11 @@ class Build:
             await self._table.run_for_build(scripts.GIVE_UP, self._token)
 
 
-# --- what is written there --------------------------------------------------------------------------------------------
-
-
-def _values(entries: Iterable[Entry], as_of: int) -> list[bytes]:
-    return [word for digest, record in entries for word in (digest, encode(record, as_of))]
-
-
-def _message(epoch: str, change: Change) -> bytes:
-    return orjson.dumps([epoch, change.seq, change.subject_kind, change.subject_id, change.version])
-
-
-def _heard(message: bytes) -> tuple[str, Change] | None:
-    try:
-        epoch, seq, kind, subject_id, version = orjson.loads(message)
-    except (ValueError, TypeError):
-        return None
-    known = kind in {"key", "owner", "organization"} and isinstance(seq, int) and isinstance(version, int)
-    return (epoch, Change(seq, kind, subject_id, version)) if known else None
-
-
-def _tip_text(change: Change | None) -> str:
-    return "" if change is None else f"{change.subject_kind} {change.subject_id} {change.version}"
-
-
-def _tip(head: int, text: bytes) -> Change | None:
-    match text.decode(errors="replace").split(" "):
-        case [kind, subject_id, version] if version.isdecimal():  # a kind of a newer version is compared all the same
-            return Change(head, cast("SubjectKind", kind), subject_id, int(version))
-    return None
-
-
-def _stamp(text: bytes | None, now: int) -> Stamp | None:
-    match (text or b"").decode(errors="replace").split(" "):
-        case [at, epoch, head] if at.isdecimal() and int(at) <= now:
-            return Stamp(epoch, int(head) if head.isdecimal() else None, (now - int(at)) / _MICROSECONDS)
-    return None  # none, or one of a moment to come: the clock was set back, and nobody knows how old it is
-
-
-def _presence_text(presence: WorkerPresence) -> bytes:
-    at = presence.position
-    position = (None, None) if at is None else (at.epoch, at.seq)
-    return orjson.dumps([
-        presence.node, presence.host, presence.name, presence.pid, presence.believes_for_seconds, *position,
-    ])  # fmt: skip
-
-
-def _presence(worker: bytes, text: bytes, now: int) -> tuple[WorkerPresence, float] | None:
-    moment, _, rest = text.partition(b" ")
-    try:
-        node, host, name, pid, believes_for, epoch, seq = orjson.loads(rest)[:_PRESENCE_FIELDS]
-        silent = max(0.0, (now - int(moment)) / _MICROSECONDS)
-    except (ValueError, TypeError):
-        return None
-    position = None if epoch is None else LogPosition(epoch, seq)
-    return WorkerPresence(worker.decode(), node, host, name, pid, believes_for, position), silent
-
-
-def _text(reply: Reply) -> str | None:
-    return reply.decode(errors="replace") if isinstance(reply, bytes) else None
-
-
-def _number(reply: Reply) -> int | None:
-    return int(reply) if isinstance(reply, bytes) and reply.isdigit() else None
-
-
-def _unexpected(_reply: Reply) -> RedisUnavailable:
+def _unexpected() -> RedisUnavailable:
     return RedisUnavailable("Redis answers in a way that is not understood.", internal="the shape of a script's answer")
+
+
+def _flag(reply: Reply) -> bool:
+    if type(reply) is not int or reply not in {0, 1}:
+        raise _unexpected()
+    return reply == 1

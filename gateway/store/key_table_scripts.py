@@ -38,6 +38,13 @@ class Script:
         object.__setattr__(self, "digest", sha1(self.source.encode(), usedforsecurity=False).hexdigest())
 
 
+# What has more digits, or is no number at all, counts as not there: see key_table_words.
+_NUMBER: Final = """
+local function number(text)
+  return text and #text <= 15 and string.match(text, '^%d+$') and tonumber(text)
+end
+"""
+
 _NOW: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -62,9 +69,9 @@ end
 
 FIND: Final = Script(
     "find",
-    f"""
+    f"""{_NUMBER}
 local v = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'complete', 'size', ARGV[1])
-local size = tonumber(v[4] or '')
+local size = number(v[4])
 local whole = v[3] == '{COMPLETE}' and size and redis.call('HLEN', KEYS[1]) == size + {FIXED_FIELDS}
 return {{v[1], v[2], whole and 1 or 0, v[5]}}
 """,
@@ -73,9 +80,9 @@ return {{v[1], v[2], whole and 1 or 0, v[5]}}
 # ARGV: id, presence. The state is read before the sign of life is left.
 PULSE: Final = Script(
     "pulse",
-    f"""{_NOW}
+    f"""{_NOW}{_NUMBER}
 local v = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'complete', 'size', 'stamp')
-local size = tonumber(v[4] or '')
+local size = number(v[4])
 local whole = v[3] == '{COMPLETE}' and size and redis.call('HLEN', KEYS[1]) == size + {FIXED_FIELDS}
 redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
 return {{v[1], v[2], whole and 1 or 0, v[5], string.format('%.0f', now)}}
@@ -100,9 +107,9 @@ return {{string.format('%.0f', now), redis.call('HLEN', KEYS[1]), v[1], v[2], v[
 # ARGV: epoch, build, as_of, then digests and values. Returns 1 where they have been written, as far as they are newer.
 PUT: Final = Script(
     "put",
-    f"""{_WRITE}
+    f"""{_NUMBER}{_WRITE}
 local v = redis.call('HMGET', KEYS[1], 'epoch', 'build', 'head')
-local head = tonumber(v[3] or '')
+local head = number(v[3])
 if v[1] ~= ARGV[1] or v[2] ~= ARGV[2] or not head or tonumber(ARGV[3]) < head then
   return 0
 end
@@ -114,9 +121,9 @@ return 1
 # ARGV: epoch, build, seq, tip, channel, message, then digests and values. Returns 1 where the head has moved.
 ADVANCE: Final = Script(
     "advance",
-    f"""{_WRITE}
+    f"""{_NUMBER}{_WRITE}
 local v = redis.call('HMGET', KEYS[1], 'epoch', 'build', 'head')
-local head = tonumber(v[3] or '')
+local head = number(v[3])
 if v[1] ~= ARGV[1] or v[2] ~= ARGV[2] or not head or head + 1 ~= tonumber(ARGV[3]) then
   return 0
 end
@@ -150,6 +157,22 @@ return 1
 """,
 )
 
+# KEYS: lock. ARGV: token, milliseconds. Returns 1 where the lock is held now, 2 where something had to be deleted for
+# it that would never have gone away by itself, 0 where another builder holds it.
+BEGIN: Final = Script(
+    "begin",
+    """
+local stuck = redis.call('PTTL', KEYS[1]) == -1
+if stuck then
+  redis.call('DEL', KEYS[1])
+end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return 0
+end
+return stuck and 2 or 1
+""",
+)
+
 # KEYS: lock, new build. ARGV: token, milliseconds, size so far, then digests and values. Returns the new size; -1 where
 # the lock is no longer held, or the new build lost something.
 FILL: Final = Script(
@@ -170,13 +193,13 @@ return size
 # Returns -1 where it is in place, -2 where it cannot be, else the head that it has to come up to first.
 INSTALL: Final = Script(
     "install",
-    f"""
+    f"""{_NUMBER}
 local size = redis.call('HLEN', KEYS[2])
 if redis.call('GET', KEYS[1]) ~= ARGV[1] or size ~= tonumber(ARGV[5]) then
   return -2
 end
 local v = redis.call('HMGET', KEYS[3], 'epoch', 'head', 'complete', 'stamp')
-local head = tonumber(v[2] or '')
+local head = number(v[2])
 if v[1] == ARGV[2] and v[3] == '{COMPLETE}' and head and head > tonumber(ARGV[3]) then
   return head
 end

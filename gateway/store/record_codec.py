@@ -18,6 +18,23 @@ _GONE: Final = b"-"
 _MICROSECONDS: Final = 1e6
 
 
+_LONGEST_HEAD: Final = 16
+_LAST_MOMENT: Final = 10**16
+_NONE: Final[type] = type(None)
+_TEXT: Final[frozenset[type]] = frozenset({str})
+_TEXT_OR_NONE: Final[frozenset[type]] = frozenset({str, _NONE})
+_NUMBER: Final[frozenset[type]] = frozenset({int})
+_NUMBER_OR_NONE: Final[frozenset[type]] = frozenset({int, _NONE})
+_ROW: Final[tuple[frozenset[type], ...]] = (
+    _TEXT, _NUMBER_OR_NONE,
+    _TEXT, _TEXT, _NUMBER, _NUMBER_OR_NONE, _NUMBER_OR_NONE, _NUMBER_OR_NONE, _TEXT_OR_NONE,
+    _TEXT, _TEXT_OR_NONE, _TEXT, _TEXT, _TEXT, _TEXT_OR_NONE, _TEXT,
+    _NUMBER_OR_NONE, _NUMBER_OR_NONE, _TEXT_OR_NONE,
+)  # fmt: skip
+"""The types of the fields, as `record_rows.SELECT_RECORD` lists them. A bool is no int here."""
+_OWNER_KIND: Final = 11
+
+
 class Unreadable(Exception):
     """A value of another form, or of none."""
 
@@ -29,15 +46,29 @@ def encode(record: CredentialRecord | None, as_of: int) -> bytes:
 
 def decode(digest: bytes, value: bytes) -> CredentialRecord | None:
     """Read a record, None from a tombstone. Raises Unreadable."""
-    form, (_, space, body) = value[:1], value.partition(b" ")
+    form, (head, space, body) = value[:1], value.partition(b" ")
     if form != _FORM or not space:
-        raise Unreadable(f"form {form!r}")
+        raise Unreadable("of another form")
+    if not head.isdigit() or not 2 <= len(head) <= _LONGEST_HEAD:  # noqa: PLR2004 - the form and one digit
+        raise Unreadable("no number of a change")
     if body == _GONE:
         return None
     try:
-        return record_from_row(digest, orjson.loads(body))
-    except (ValueError, TypeError, AttributeError) as error:
+        row = orjson.loads(body)
+        if not _is_row(row):
+            raise Unreadable("not the fields of a record")
+        return record_from_row(digest, row)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Unreadable(type(error).__name__) from None
+
+
+def _is_row(row: object) -> bool:
+    if type(row) is not list or len(row) != len(_ROW):
+        return False
+    for value, types in zip(row, _ROW, strict=True):
+        if type(value) not in types or (type(value) is int and abs(value) > _LAST_MOMENT):
+            return False
+    return row[_OWNER_KIND] in ("member", "service_account")
 
 
 def _row(record: CredentialRecord) -> list[object]:

@@ -16,6 +16,7 @@ same, hiredis. Clusters need no map of slots here: all our keys are in one slot,
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -31,6 +32,14 @@ Reply = int | bytes | list["Reply"] | None
 
 _MOST_WAITING: Final = 4096
 _MOST_UNREAD: Final = 10_000
+_MOST_REPLY_BYTES: Final = 16 * 1024 * 1024
+"""The longest answer of ours is the list of workers, 200 bytes each. What is parsed may take several times as much."""
+_TOO_LONG: Final = re.compile(rb"[*%~>|][0-9]{7,}\r\n")
+"""The head of a list of a million elements or more, for which the parser takes memory at once. In none of our texts:
+JSON has no line breaks, and digests are too short for it to come by chance."""
+_LONGEST_HEAD_BYTES: Final = 24
+_LONGEST_REFUSAL: Final = 300
+_PORT_DIGITS: Final = 5
 _AVOID_SECONDS: Final = 0.2
 _LISTENING_PING_SECONDS: Final = 1.0
 _MOST_HOPS: Final = 3
@@ -77,6 +86,9 @@ class Connection(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._unsent: list[bytes] = []
+        self._unfinished_bytes = 0
+        """How much has come of the answer that is coming."""
+        self._end = b""
         self._transport: asyncio.Transport | None = None
         self.on_push = on_push
         self.server: tuple[str, int] | None = None
@@ -130,14 +142,25 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give each answer to the one who waits for it."""
-        self._reader.feed(data)
+        if _TOO_LONG.search(self._end + data if self._unfinished_bytes else data):
+            self.close()
+            return
+        self._end = data[-_LONGEST_HEAD_BYTES:]
+        self._unfinished_bytes += len(data)
         try:
+            self._reader.feed(data)
             while (answer := self._reader.gets()) is not False:
+                self._unfinished_bytes = self._reader.len()
                 if self._waiting:
                     _settle(self._waiting.popleft(), answer)
                 elif self.on_push is not None:
                     self.on_push(answer)
-        except hiredis.ProtocolError:
+                else:  # nobody asked: from here on, answers would be given to the wrong questions
+                    self.close()
+                    return
+        except Exception:  # noqa: BLE001 - hiredis raises TypeError, ValueError and more for answers that no Redis gives
+            self.close()
+        if self._unfinished_bytes > _MOST_REPLY_BYTES:
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -161,6 +184,36 @@ def _settle(waiting: asyncio.Future[Reply], answer: Reply | hiredis.ReplyError) 
         waiting.set_result(answer)
 
 
+class _Unread:
+    """What a subscription has heard and nobody has taken yet; beyond its bounds, it is given up."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._bytes = 0
+        self.replies: deque[Reply] = deque()
+        self.arrived = asyncio.Event()
+        connection.on_push = self._push
+        connection.lost.add_done_callback(lambda _: self.arrived.set())
+
+    def take(self) -> Reply:
+        reply = self.replies.popleft()
+        self._bytes -= _size(reply)
+        return reply
+
+    def _push(self, reply: Reply) -> None:
+        self._bytes += _size(reply)
+        self.replies.append(reply)
+        if self._bytes > _MOST_REPLY_BYTES or len(self.replies) > _MOST_UNREAD:
+            self.replies.clear()  # what is missing shows at the next pulse
+            self._bytes = 0
+            self._connection.close()
+        self.arrived.set()
+
+
+def _size(reply: Reply) -> int:
+    return sum(len(part) for part in reply if isinstance(part, bytes)) if isinstance(reply, list) else 0
+
+
 class RedisLink:
     """The way to the one Redis server that has our keys, wherever it is at the moment."""
 
@@ -181,6 +234,11 @@ class RedisLink:
     def __str__(self) -> str:
         """Name it for people, without user and password."""
         return str(self._address)
+
+    @property
+    def database(self) -> int:
+        """Which of the server's databases has our keys; a Cluster has one alone."""
+        return 0 if self._address.kind == "cluster" else self._address.database
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -246,24 +304,16 @@ class RedisLink:
         On a connection of its own, which is asked for a sign of life while nothing comes, and given up when Redis has
         moved.
         """
-        unread: deque[Reply] = deque()
-        arrived = asyncio.Event()
-
-        def push(reply: Reply) -> None:
-            unread.append(reply)
-            arrived.set()
-
         connection = await self._open_listening()
         where = self._where
-        connection.on_push = push
-        connection.lost.add_done_callback(lambda _: arrived.set())
+        unread = _Unread(connection)
         connection.send(("SUBSCRIBE", channel))
         pinged = True  # the confirmation is as good as the answer to a ping
         try:
             while True:
-                arrived.clear()
-                while unread and len(unread) <= _MOST_UNREAD:
-                    reply, pinged = unread.popleft(), False
+                unread.arrived.clear()
+                while unread.replies:
+                    reply, pinged = unread.take(), False
                     if isinstance(reply, hiredis.ReplyError):
                         raise self._refusal(str(reply), connection)
                     match reply:
@@ -271,18 +321,27 @@ class RedisLink:
                             yield None
                         case [b"message", _, bytes(message)]:
                             yield message
-                if connection.is_closed or unread or where != self._where:
+                        case [b"pong", *_]:
+                            pass
+                        case _:
+                            raise self._unavailable("the subscription is answered in a way that is not understood")
+                if connection.is_closed or where != self._where:
                     raise self._unavailable("the subscription was lost")
-                try:
-                    async with asyncio.timeout(self._timeout if pinged else _LISTENING_PING_SECONDS):
-                        await arrived.wait()
-                except TimeoutError:
-                    if pinged:
-                        raise self._unavailable(f"no answer within {self._timeout:g} s") from None
-                    connection.send(("PING",))
-                    pinged = True
+                pinged = await self._hear(connection, unread.arrived, pinged=pinged)
         finally:
             connection.close()
+
+    async def _hear(self, connection: Connection, arrived: asyncio.Event, *, pinged: bool) -> bool:
+        """Wait until something comes, and ask for a sign of life where nothing does; whether one is waited for."""
+        try:
+            async with asyncio.timeout(self._timeout if pinged else _LISTENING_PING_SECONDS):
+                await arrived.wait()
+        except TimeoutError:
+            if pinged:
+                raise self._unavailable(f"no answer within {self._timeout:g} s") from None
+            connection.send(("PING",))
+            return True
+        return pinged
 
     async def _open_listening(self) -> Connection:
         try:
@@ -353,8 +412,8 @@ class RedisLink:
         finally:
             connection.close()
         match found:
-            case [bytes(host), bytes(port)]:
-                return host.decode(), int(port)
+            case [bytes(host), bytes(port)] if port.isdigit() and len(port) <= _PORT_DIGITS:
+                return host.decode(errors="replace"), int(port)
         raise self._unavailable(f'the sentinel {server[0]}:{server[1]} knows no service "{self._address.service}"')
 
     async def _open(
@@ -373,7 +432,12 @@ class RedisLink:
                 )
             connection.server = server
             await self._greet(connection, primary=primary, as_sentinel=as_sentinel)
-        except (OSError, UnicodeError, _ConnectionLost) as error:  # UnicodeError: of a name that no host can have
+        except (
+            OSError,
+            ValueError,
+            OverflowError,
+            _ConnectionLost,
+        ) as error:  # of a name or port that no host can have
             name = self._address.socket if server is None else f"{server[0]}:{server[1]}"
             raise self._unavailable(f"{name}: {str(error) or type(error).__name__}") from None
         except hiredis.ReplyError as error:
@@ -405,7 +469,7 @@ class RedisLink:
         except BaseException:
             connection.close()
             raise
-        if isinstance(found, list) and found[0] != b"master":
+        if primary and not (isinstance(found, list) and found[:1] == [b"master"]):
             connection.close()
             raise self._unavailable("the sentinels name a server that is no primary (yet)")
 
@@ -429,13 +493,14 @@ class RedisLink:
         if kind != "MOVED" or connection.server is None or len(rest) != 2:  # noqa: PLR2004 - slot and server
             return False
         host, _, port = rest[1].rpartition(":")
-        if self._address.kind != "cluster" or not port.isdecimal():
+        if self._address.kind != "cluster" or not port.isdecimal() or len(port) > _PORT_DIGITS:
             return False
         self._where = host.strip("[]") or connection.server[0], int(port)  # no host: the one that was asked, again
         connection.close()
         return True
 
     def _refusal(self, text: str, connection: Connection | None) -> RedisRefused:
+        text = text[:_LONGEST_REFUSAL]
         kind = text.partition(" ")[0]
         if "Redis allow-oom" in text or "-OOM " in text:
             kind = "OOM"

@@ -159,7 +159,7 @@ async def test_messages_are_given_on_as_they_come_doubled_and_out_of_order(table
     assert await anext(messages) is None
     sent = [orjson.dumps(["e", seq, "key", "key_1", 1]).decode() for seq in (4, 4, 3)]
     for text in [sent[0], "nonsense", '["e",1]', '["e","4","key","key_1",1]', *sent[1:]]:
-        redis.ask("PUBLISH", "{keygate}:changes", text)
+        redis.ask("PUBLISH", "{keygate}:changes:0", text)
     heard = [await anext(messages) for _ in range(3)]
     await messages.aclose()
     assert heard == [("e", Change(seq, "key", "key_1", 1)) for seq in (4, 4, 3)]
@@ -185,3 +185,44 @@ async def test_a_sign_of_life_in_an_unknown_form_hides_no_other_worker(table: Ke
 async def test_leaving_a_redis_that_is_away_raises_nothing(table: KeyTable, redis: RedisServer) -> None:
     redis.process.kill()
     await asyncio.wait_for(table.leave(PRESENCE.id), 10)
+
+
+async def test_databases_of_one_server_do_not_hear_each_other(redis: RedisServer) -> None:
+    """Channels are the server's: the number of the database is in their name."""
+    tables = [KeyTable(connect(redis.url.replace("/0", f"/{number}"), timeout_seconds=2)) for number in (0, 1)]
+    assert [each.channel for each in tables] == ["{keygate}:changes:0", "{keygate}:changes:1"]
+    assert KeyTable(connect("redis+cluster://host", timeout_seconds=2)).channel == "{keygate}:changes:0"
+
+
+@pytest.mark.parametrize("command", [("SET", "{keygate}:lock", "x"), ("HSET", "{keygate}:lock", "x", "y")])
+async def test_a_lock_that_would_never_expire_is_taken_over_and_told(
+    table: KeyTable, redis: RedisServer, caplog: pytest.LogCaptureFixture, command: tuple[str, ...]
+) -> None:
+    redis.ask(*command)
+    await put_in_place(table)
+    assert any("{keygate}:lock" in each for each in caplog.messages)
+    assert await table.begin_build() is not None
+    assert await table.begin_build() is None  # that of a builder is left alone
+
+
+async def test_a_name_that_holds_something_else_is_told_once_by_its_name(
+    table: KeyTable, redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.ask("SET", "{keygate}:workers", "x")
+    for _ in range(2):
+        with pytest.raises(RedisUnavailable):
+            await table.pulse(PRESENCE)
+        with pytest.raises(RedisUnavailable):
+            await table.presences()
+    assert [each for each in caplog.messages if "DEL {keygate}:workers" in each] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+async def test_a_head_that_is_no_number_does_not_keep_the_table_from_being_built(
+    table: KeyTable, redis: RedisServer
+) -> None:
+    await put_in_place(table)
+    redis.ask("HSET", KEYS, "head", "1" + "0" * 20)
+    assert (await table.state())[1] is None
+    await put_in_place(table)
+    assert (await table.find(b"x" * 32)).complete

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import uvloop
@@ -189,3 +189,35 @@ async def test_a_name_that_no_host_has_is_an_outage_like_any_other(host: str) ->
     async with linked(f"redis://{host}") as link:
         with pytest.raises(RedisUnavailable):
             await link.call("PING")
+
+
+ODD_ANSWERS: Final = {
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a text without end": b"$536870912000\r\nxxx",
+    "a list without end": b"*2000000000\r\n",
+    "lists in lists": b"*1\r\n" * 10_000,
+    "more than was asked for": b":1\r\n" * 100_000,
+    "more than is kept": b"$500000000\r\n" + b"x" * 20_000_000,
+    "a map by a list": b"%1\r\n*1\r\n+a\r\n+b\r\n",
+    "an error of no text": b"-\xff\xfe\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
+async def test_an_answer_that_no_redis_gives_is_an_outage_and_fills_no_memory(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65536):
+                writer.write(answer)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with linked(f"redis://127.0.0.1:{port}/0", timeout_seconds=0.5) as link, asyncio.timeout(5):
+            with contextlib.suppress(RedisUnavailable):
+                await link.call("PING")
+                await link.call("PING")
+            with pytest.raises(RedisUnavailable):
+                async for _ in link.subscribe("here"):
+                    pass
