@@ -205,12 +205,15 @@ ODD_ANSWERS: Final = {
 
 @pytest.mark.parametrize("answer", ODD_ANSWERS.values(), ids=ODD_ANSWERS)
 async def test_an_answer_that_no_redis_gives_is_an_outage_and_fills_no_memory(answer: bytes) -> None:
+    serving = set[asyncio.Task[None] | None]()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         with contextlib.suppress(OSError):
             while await reader.read(65536):
                 writer.write(answer)
                 await writer.drain()
-        writer.close()
+        writer.transport.abort()
 
     async with await asyncio.start_server(serve, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
@@ -221,3 +224,4 @@ async def test_an_answer_that_no_redis_gives_is_an_outage_and_fills_no_memory(an
             with pytest.raises(RedisUnavailable):
                 async for _ in link.subscribe("here"):
                     pass
+        await asyncio.gather(*(each for each in serving if each is not None))
