@@ -23,7 +23,8 @@ from gateway.store import key_table_scripts as scripts
 from gateway.store import key_table_words as words
 from gateway.store.key_table_scripts import Script
 from gateway.store.record_codec import Unreadable, decode
-from gateway.store.redis_link import Connection, RedisLink, RedisRefused, Reply, Word
+from gateway.store.redis_connection import Connection, Reply, Word
+from gateway.store.redis_link import RedisLink, RedisRefused
 
 Entry = words.Entry
 _LOCK_MILLISECONDS: Final = 15_000

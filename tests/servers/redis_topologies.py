@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import RedisUnavailable
-from gateway.store.redis_link import Reply, connect
+from gateway.store.redis_link import connect
 from tests.servers.ports import free_port
 from tests.servers.process import ServerProcess
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from gateway.store.redis_connection import Reply
     from tests.servers.redis import RedisServer
 
 _SLOTS: Final = 16_384

@@ -19,7 +19,8 @@ from gateway.store.record_codec import Unreadable, decode
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from gateway.store.redis_link import Connection, RedisLink, Reply
+    from gateway.store.redis_connection import Connection, Reply
+    from gateway.store.redis_link import RedisLink
 
 DIGEST: Final = bytes(range(32))
 PRESENCE: Final = WorkerPresence("n:worker-0:7", "n", "host", "worker-0", 7, 60.0, None)

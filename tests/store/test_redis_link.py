@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from gateway.errors import ConfigurationError, RedisUnavailable
-from gateway.store import redis_link
+from gateway.store import redis_connection, redis_link
 from gateway.store.redis_link import RedisLink, RedisRefused, connect
 from tests.servers.ports import free_port
 
@@ -170,7 +170,7 @@ async def test_what_is_closed_stays_closed(redis: RedisServer) -> None:
 
 
 async def test_more_questions_than_fit_are_refused_at_once(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_link, "_MOST_WAITING", 10)
+    monkeypatch.setattr(redis_connection, "_MOST_WAITING", 10)
     async with linked(redis.url) as link:
         await link.call("PING")
         answers = await asyncio.gather(*[link.call("PING") for _ in range(20)], return_exceptions=True)
