@@ -22,7 +22,6 @@ from time import monotonic
 from typing import Final, NoReturn
 
 from gateway.errors import StoreBusy, StoreUnavailable
-from gateway.keys.change import Change
 from gateway.keys.projection import LogLook
 from gateway.keys.record import CredentialRecord
 from gateway.store.log_rows import LOG_COLUMNS, LOG_TABLES, look_of
@@ -31,7 +30,6 @@ from gateway.store.record_rows import SELECT_RECORD, record_from_row
 _READ: Final = SELECT_RECORD + "?"
 _LOOK: Final = "SELECT " + LOG_COLUMNS + LOG_TABLES.format(seq="?", rows="?")
 _HEAD: Final = "SELECT max(seq) FROM key_changes"
-_CHANGES: Final = "SELECT seq, subject_kind, subject_id, version FROM key_changes WHERE seq > ? ORDER BY seq LIMIT ?"
 _EPOCH: Final = "SELECT epoch FROM store_identity"
 
 # KiB. Holds the inner pages of all indexes of 1,000,000 keys; a read then misses at most its three leaves.
@@ -101,14 +99,11 @@ class SqliteReader:
 
     def head(self) -> int:
         """Return the seq of the newest change, 0 when there is none."""
-        return int(self._scalar(_HEAD) or 0)
-
-    def changes_after(self, seq: int, limit: int = 1000) -> list[Change]:
-        """Return the changes that follow `seq`, oldest first."""
         try:
-            return [Change(*row) for row in self._connection.execute(_CHANGES, (seq, limit)).fetchall()]
+            row = self._connection.execute(_HEAD).fetchone()
         except sqlite3.Error as error:
             self._fail(error)
+        return int(row[0] or 0)
 
     def look(self, seq: int, limit: int = 1000) -> LogLook:
         """Return epoch and head of the log, the change at `seq`, and those that follow it, all of one moment."""
@@ -119,13 +114,6 @@ class SqliteReader:
         if not rows:
             raise self._without_identity()
         return look_of(seq, limit, rows)
-
-    def epoch(self) -> str:
-        """Return the random name of this run of the log. Another epoch means: forget everything."""
-        found = self._scalar(_EPOCH)
-        if not isinstance(found, str):
-            raise self._without_identity()
-        return found
 
     def close(self) -> None:
         """Close the connection; doing it twice is harmless."""
@@ -177,13 +165,6 @@ class SqliteReader:
         self._file = identity
         self._named_until = monotonic() + _NAME_SECONDS
         self.opened += 1
-
-    def _scalar(self, statement: str) -> int | str | None:
-        try:
-            row = self._connection.execute(statement).fetchone()
-        except sqlite3.Error as error:
-            self._fail(error)
-        return None if row is None else row[0]
 
     def _without_identity(self) -> StoreUnavailable:
         detail = f"The key store {self._path} has no identity. Run the gateway's migrations on it."

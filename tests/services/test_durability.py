@@ -122,4 +122,4 @@ def test_two_processes_writing_at_once_lose_nothing_and_number_the_log_densely(t
     assert [creator.returncode for creator in creators] == [0, 0]
     assert [len(lines) for lines in printed] == [40, 40]
     with contextlib.closing(SqliteReader(path)) as reader:
-        assert [change.seq for change in reader.changes_after(0)] == list(range(1, 2 * (3 + 40) + 1))
+        assert [change.seq for change in reader.look(0).changes] == list(range(1, 2 * (3 + 40) + 1))

@@ -90,18 +90,18 @@ def test_a_commit_by_another_connection_is_seen_at_once_and_moves_data_version(
 
 
 def test_the_log_is_read_in_order_from_where_one_was(store: StoreFile, reader: SqliteReader) -> None:
-    assert (reader.head(), reader.changes_after(0)) == (0, [])
+    assert (reader.head(), reader.look(0).changes) == (0, ())
     for seq, kind in enumerate(("organization", "owner", "key", "key"), start=1):
         store.log(seq, kind, f"id_{seq}", seq * 10)
     assert reader.head() == 4
-    assert reader.changes_after(2) == [Change(3, "key", "id_3", 30), Change(4, "key", "id_4", 40)]
-    assert [change.seq for change in reader.changes_after(0, limit=3)] == [1, 2, 3]
+    assert reader.look(2).changes == (Change(3, "key", "id_3", 30), Change(4, "key", "id_4", 40))
+    assert [change.seq for change in reader.look(0, limit=3).changes] == [1, 2, 3]
 
 
 def test_the_epoch_is_the_stores_own_and_stays(store: StoreFile, reader: SqliteReader) -> None:
-    assert len(reader.epoch()) == 32
+    assert len(reader.look(0).epoch) == 32
     with contextlib.closing(SqliteReader(store.path)) as other:
-        assert other.epoch() == reader.epoch()
+        assert other.look(0).epoch == reader.look(0).epoch
 
 
 def test_a_writer_in_the_middle_of_a_transaction_disturbs_no_read(store: StoreFile, reader: SqliteReader) -> None:
@@ -139,7 +139,7 @@ def test_a_lazy_reader_is_there_before_its_file_and_opens_it_as_soon_as_it_can(s
     away = store.path.with_name("away.db")
     store.path.rename(away)
     with contextlib.closing(SqliteReader(store.path, lazy=True)) as reader:
-        for call in (reader.data_version, lambda: reader.read(digest), reader.epoch, reader.head):
+        for call in (reader.data_version, lambda: reader.read(digest), lambda: reader.look(0), reader.head):
             with pytest.raises(StoreUnavailable):
                 call()
         away.rename(store.path)
@@ -188,9 +188,8 @@ def test_after_close_everything_is_unavailable_and_closing_again_is_harmless(rea
     for call in (
         lambda: reader.read(b""),
         reader.head,
-        reader.epoch,
         reader.data_version,
-        lambda: reader.changes_after(0),
+        lambda: reader.look(0),
     ):
         with pytest.raises(StoreUnavailable):
             call()
