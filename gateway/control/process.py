@@ -64,6 +64,11 @@ def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
 
 
 async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) -> None:
+    """Build all parts, each from those above it, and run them.
+
+    Longer than functions are here: it is the one list of what this process is made of, and cutting it would hand most
+    of the parts on from piece to piece.
+    """
     # Imported this late because half a second of imports must not stand between a start and `store_ready`.
     from gateway.control.api.routes import routes  # noqa: PLC0415
     from gateway.control.following import Following  # noqa: PLC0415
@@ -162,11 +167,9 @@ def _dispatch(
 def _key_table(settings: Settings, ended: AsyncExitStack) -> KeyTable | None:
     if settings.redis.url is None:
         return None
-    from gateway.store.key_table import KeyTable  # noqa: PLC0415
-    from gateway.store.redis_link import connect  # noqa: PLC0415
+    from gateway.store.key_table import key_table  # noqa: PLC0415
 
-    link = connect(settings.redis.url, timeout_seconds=settings.redis.timeout_milliseconds / 1000)
-    table = KeyTable(link, settings.redis.namespace)
+    table = key_table(settings.redis.url, settings.redis)
     ended.push_async_callback(table.close)
     return table
 

@@ -222,12 +222,10 @@ def _shared(
 def _key_table(settings: "Settings", own_id: str, ended: AsyncExitStack) -> "KeyTable | None":
     if settings.redis.url is None:
         return None
-    # Here, since redis-py is a fifth of a worker's memory, and most machines run without.
-    from gateway.store.key_table import KeyTable  # noqa: PLC0415
-    from gateway.store.redis_link import connect  # noqa: PLC0415
+    # Here, since a worker without Redis need not load what only Redis needs.
+    from gateway.store.key_table import key_table  # noqa: PLC0415
 
-    link = connect(settings.redis.url, timeout_seconds=settings.redis.timeout_milliseconds / 1000)
-    table = KeyTable(link, settings.redis.namespace)
+    table = key_table(settings.redis.url, settings.redis)
     ended.push_async_callback(table.close)
     ended.push_async_callback(table.leave, own_id)
     return table

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.errors import RedisUnavailable
 from gateway.keys.change import Change
@@ -24,7 +24,10 @@ from gateway.store import key_table_words as words
 from gateway.store.key_table_scripts import Script
 from gateway.store.record_codec import Unreadable, decode
 from gateway.store.redis_connection import Connection, Reply, Word
-from gateway.store.redis_link import RedisLink, RedisRefused
+from gateway.store.redis_link import RedisLink, RedisRefused, connect
+
+if TYPE_CHECKING:
+    from gateway.settings.model import RedisSettings
 
 Entry = words.Entry
 _LOCK_MILLISECONDS: Final = 15_000
@@ -272,6 +275,11 @@ class KeyTable:
             self._told.add(what)
             then = then or f"the store is asked instead; if it goes on, see who else writes to {self._keys}"
             _LOG.warning("%s: %s", what, then)
+
+
+def key_table(url: str, settings: "RedisSettings") -> KeyTable:
+    """Make the table at `url` by the other settings; no I/O yet. Raises ConfigurationError."""
+    return KeyTable(connect(url, timeout_seconds=settings.timeout_milliseconds / 1000), settings.namespace)
 
 
 class Build:
