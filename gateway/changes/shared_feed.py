@@ -91,6 +91,7 @@ class SharedFeed:
         self._clock = clock
         self._pause_by_store = poll_seconds if table is None else STORE_LOOK_SECONDS
         self._believes_for = presence(None).believes_for_seconds
+        self._renew_seconds = min(RENEW_SECONDS, self._believes_for / 4)
         self._wanted = asyncio.Event()
         self._moved = asyncio.Event()
         self._outage = ""
@@ -128,13 +129,18 @@ class SharedFeed:
     # --- proof --------------------------------------------------------------------------------------------------------
 
     async def _keep_proving(self) -> None:
-        while True:
-            self._wanted.clear()
-            await self._prove()
-            pause = PULSE_SECONDS if self.source == "redis" else self._pause_by_store
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wanted.wait()
+        async with asyncio.TaskGroup() as beside:
+            while True:
+                self._wanted.clear()
+                await self._prove()
+                if self.source == "redis" and self._clock() - self._asked_store_at >= self._renew_seconds:
+                    # Not waited for: a commit in the store may take long, and changes wait for this worker's word.
+                    self._asked_store_at = self._clock()  # it may be a moment before the task says so
+                    beside.create_task(self._renew())
+                pause = PULSE_SECONDS if self.source == "redis" else self._pause_by_store
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wanted.wait()
 
     async def _prove(self) -> None:
         try:
@@ -143,11 +149,6 @@ class SharedFeed:
                 await self._enter()
             elif not await self._prove_by_table():
                 await self._prove_by_store()
-            elif self._clock() - self._asked_store_at >= min(RENEW_SECONDS, self._believes_for / 4):
-                # Renews the entry in the store, or makes it again, and holds what was announced against the log.
-                self._asked_store_at = self._clock()
-                if await self._store_answers():
-                    self.source = "redis"  # that, too, was proven a moment ago
         except Unreachable as error:
             self.source = "none"
             self._note(f"{error.detail} {error.internal}")
@@ -174,7 +175,8 @@ class SharedFeed:
             return True
         if not await self._come_to(at, LogPosition(pulse.epoch, pulse.head)):
             return False
-        self._prove_from(began - pulse.stamp.age_seconds, "redis")
+        self._prove_from(began - pulse.stamp.age_seconds)
+        self.source = "redis"
         return True
 
     async def _pulse(self) -> "_Vouched | None":
@@ -207,22 +209,36 @@ class SharedFeed:
             return False
         return True
 
+    async def _renew(self) -> None:
+        """Renew the entry in the store, or make it again, and hold what was announced against the log.
+
+        No proof: that of Redis, which came meanwhile, is newer.
+        """
+        with contextlib.suppress(Unreachable, TimeoutError):
+            async with asyncio.timeout(_STORE_ANSWER_SECONDS):
+                await self._look_in_store()
+
     async def _prove_by_store(self) -> None:
+        began = self._clock()
+        if await self._look_in_store():
+            self._prove_from(began)
+            self.source = "store"
+
+    async def _look_in_store(self) -> bool:
+        """Come as far as the store; False where messages came meanwhile, which what was read does not follow."""
         at = self._applier.position
-        began = self._asked_store_at = self._clock()
+        self._asked_store_at = self._clock()
         seq, limit = (at.seq, _BATCH) if at is not None else (0, 0)
         look = await self._log.look(seq, limit, presence=self._presence(at))
         if self._applier.position != at:
-            # Messages came meanwhile; what was read does not follow them. The next look is soon.
-            self._wanted.set()
-            return
+            self._wanted.set()  # the next look is soon
+            return False
         self._applier.take_look(look)
-        self._prove_from(began, "store")
+        return True
 
-    def _prove_from(self, moment: float, source: Source) -> None:
-        self._proven(moment)
+    def _prove_from(self, moment: float) -> None:
         self._proven_at = moment
-        self.source = source
+        self._proven(moment)
 
     async def _hears_of(self, to: LogPosition) -> bool:
         """Whether messages lead to there within the time that they may need."""

@@ -1,7 +1,8 @@
 """Reads again and again who serves from memory and how far they are, while somebody waits for them; once for all.
 
-Invariant: whoever begins to wait is answered from readings alone that began after that. A worker enters the roll before
-it reads the store, so one that is not in such a reading will find all that was committed before.
+Invariant: whoever begins to wait is answered from readings alone that began after that, the first of them of the whole
+roll. A worker enters the roll before it reads the store, so one that is not in such a reading will find all that was
+committed before; the readings that follow need only tell how far the others are.
 
 Turned down: a reading per waiter, which a burst of changes would multiply; a channel on which workers answer, as what
 was said while nobody listened would be lost.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.services.worker_roll import Roll
 
-PAUSES_SECONDS: Final = (0.002, 0.004, 0.008)
+PAUSES_SECONDS: Final = (0.002, 0.002, 0.002, 0.002, 0.004, 0.004, 0.008)
 LAST_PAUSE_SECONDS: Final = 0.01
 READING_SECONDS: Final = 2.0
 """A reading that takes longer has failed; else the first one of an outage would hold up those after it."""
@@ -32,6 +33,9 @@ class MemberRoll(Protocol):
 
     async def present(self) -> Roll:
         """Who is there; raises Unreachable."""
+
+    async def heard(self, roll: Roll) -> Roll:
+        """Who was there, as far as they are now; raises Unreachable."""
 
     async def remove(self, ids: Iterable[str]) -> None:
         """Take off who has ended; raises Unreachable."""
@@ -78,12 +82,14 @@ class RollCall:
         pauses: Iterator[float] = repeat(LAST_PAUSE_SECONDS)
         try:
             while self._waiting:
+                known = self._latest
                 if self._asked.is_set():
                     self._asked.clear()
+                    known = None
                     pauses = chain(PAUSES_SECONDS, repeat(LAST_PAUSE_SECONDS))
                 self._begun += 1
                 number = self._begun
-                self._latest = await self._reading()
+                self._latest = await self._reading(known)
                 self._ended = number
                 self._told()
                 with contextlib.suppress(TimeoutError):
@@ -92,9 +98,9 @@ class RollCall:
         finally:
             self._told()
 
-    async def _reading(self) -> Roll | None:
+    async def _reading(self, known: Roll | None) -> Roll | None:
         try:
             async with asyncio.timeout(READING_SECONDS):
-                return await self._roll.present()
+                return await (self._roll.present() if known is None else self._roll.heard(known))
         except (Unreachable, TimeoutError):
             return None

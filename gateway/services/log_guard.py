@@ -23,7 +23,7 @@ from gateway.keys.projection import LogLook
 from gateway.lifecycle import Message
 from gateway.services import epochs, projection
 from gateway.services.epochs import KnownLog, Life
-from gateway.store.engine import read_transaction
+from gateway.store.engine import single_reads
 
 LOOK_SECONDS: Final = 0.5
 _AT_ONCE: Final = 100
@@ -96,7 +96,7 @@ class LogGuard:
 
     async def _look(self, known: KnownLog | None) -> tuple[LogLook, KnownLog]:
         """The log behind what is known, and as it is to be remembered."""
-        async with read_transaction(self._engine) as connection:
+        async with single_reads(self._engine) as connection:
             log = await projection.look(connection, 0 if known is None else known.head, _AT_ONCE)
             tip = log.changes[-1] if log.changes else log.at
             if (tip is None and log.head) or (tip is not None and tip.seq != log.head):

@@ -11,26 +11,22 @@ one of SQLite holds on to a thread between two rows.
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, func, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, select, text, type_coerce
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.keys.change import Change
 from gateway.keys.projection import LogLook
 from gateway.keys.record import CredentialRecord
+from gateway.store.log_rows import LOG_COLUMNS, LOG_TABLES, look_of
 from gateway.store.record_rows import record_from_row
-from gateway.store.schema import key_changes, key_secrets, keys, organizations, owners, retired_digests, store_identity
+from gateway.store.schema import key_secrets, keys, organizations, owners, retired_digests
 
 Entry = tuple[bytes, CredentialRecord | None]
 
 PAGE: Final = 500
 
-_EPOCH: Final = select(store_identity.c.epoch)
-_HEAD: Final = select(func.coalesce(func.max(key_changes.c.seq), 0))
-_CHANGES: Final = (
-    select(key_changes.c.seq, key_changes.c.subject_kind, key_changes.c.subject_id, key_changes.c.version)
-    .where(key_changes.c.seq >= bindparam("seq"))
-    .order_by(key_changes.c.seq)
-    .limit(bindparam("most"))
+_LOOK: Final = text("SELECT " + LOG_COLUMNS + LOG_TABLES.format(seq=":seq", rows=":most")).bindparams(
+    bindparam("seq", type_=BigInteger), bindparam("most", type_=BigInteger)
 )
 
 
@@ -74,13 +70,9 @@ _RECORDS: Final[Select[Any]] = (
 
 
 async def look(connection: AsyncConnection, seq: int, limit: int) -> LogLook:
-    """The log behind `seq`, and the change there."""
-    epoch = (await connection.execute(_EPOCH)).scalar_one()
-    head = (await connection.execute(_HEAD)).scalar_one()
-    rows = await connection.execute(_CHANGES, {"seq": seq, "most": limit + 1})
-    changes = [Change(*row) for row in rows]
-    at = changes.pop(0) if changes and changes[0].seq == seq else None
-    return LogLook(epoch, head, at, tuple(changes[:limit]))
+    """The log behind `seq`, and the change there. One statement, as every change waits for several of these."""
+    rows = await connection.execute(_LOOK, {"seq": seq, "most": limit + 1})
+    return look_of(seq, limit, rows.all())
 
 
 async def of_keys(connection: AsyncConnection, ids: Sequence[str]) -> list[Entry]:

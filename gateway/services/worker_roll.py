@@ -16,8 +16,8 @@ Turned down: leases that workers hold by their own clocks, which would make cloc
 """
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import inf
 from time import monotonic
 from typing import Any, Final, Protocol
@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from gateway.errors import Unreachable
 from gateway.keys.projection import LogPosition, WorkerPresence, generation
 from gateway.store.clock import StoreNow
-from gateway.store.engine import read_transaction, write_transaction
+from gateway.store.engine import single_reads, write_transaction
 from gateway.store.schema import store_identity, workers
 
 MARGIN_SECONDS: Final = 3.0
@@ -36,6 +36,8 @@ MARGIN_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 2.0
 """Proofs are half a second or a second apart. Whoever says nothing for longer is watched."""
 
+LIST_SECONDS: Final = 0.1
+"""How long a list is good enough for waiting on: whoever has left it meanwhile is waited for that much longer."""
 WATCH_GAP_SECONDS: Final = 10.0
 """Readings that are further apart say nothing of the time between them."""
 
@@ -57,6 +59,10 @@ class Roll:
     certain: bool
     epoch_seconds: float = inf
     """How long ago the log had gone back, if it ever did: workers that had entered since are missing for a moment."""
+    listed_at: float = 0.0
+    """When the list itself was read, by the monotonic clock."""
+    read_at: float = 0.0
+    """When the words were, from which silence is counted."""
 
 
 class Presences(Protocol):
@@ -82,11 +88,33 @@ class WorkerRoll:
     async def present(self) -> Roll:
         """Read who is there. What was committed before this call, was committed before the list is read."""
         signs, (epoch, age, members) = await asyncio.gather(self._signs(), self._rows())
+        now = monotonic()
+        roll = Roll(epoch, members, certain=signs is not None, epoch_seconds=age, listed_at=now, read_at=now)
+        return self._put_together(roll, signs)
+
+    async def heard(self, roll: Roll) -> Roll:
+        """Return the same list with newer words, by Redis alone; all of it anew where it is old or Redis is silent.
+
+        For whoever asks again and again: a list tells who has to be waited for, and whoever enters later has read the
+        store after that.
+        """
+        old = self._table is None or monotonic() - roll.listed_at > LIST_SECONDS
+        signs = None if old else await self._signs()
+        if signs is None:
+            return await self.present()
+        now = monotonic()
+        members = {
+            id_: HeardWorker(each.presence, each.silent_seconds + now - roll.read_at)
+            for id_, each in roll.members.items()
+        }
+        return self._put_together(replace(roll, members=members, certain=True, read_at=now), signs)
+
+    def _put_together(self, roll: Roll, signs: Mapping[str, tuple[WorkerPresence, float]] | None) -> Roll:
+        """Whoever was heard of later than in the list, is as was heard."""
         for id_, (presence, silent_seconds) in (signs or {}).items():
-            row = members.get(id_)
+            row = roll.members.get(id_)
             if row is None or silent_seconds < row.silent_seconds:
-                members[id_] = HeardWorker(presence, max(0.0, silent_seconds))
-        roll = Roll(epoch, members, certain=signs is not None, epoch_seconds=age)
+                roll.members[id_] = HeardWorker(presence, max(0.0, silent_seconds))
         self._watch(roll)
         return roll
 
@@ -140,7 +168,7 @@ class WorkerRoll:
             workers,
         )
         query = listed.select_from(store_identity.outerjoin(workers, true()))
-        async with read_transaction(self._engine) as connection:
+        async with single_reads(self._engine) as connection:
             rows = (await connection.execute(query)).all()
         epoch = rows[0].log if rows else ""  # without an identity nobody's epoch is the log's
         age = rows[0].age / 1e6 if generation(epoch) > 0 else inf

@@ -19,6 +19,10 @@ class Backend(Protocol):
         """The execution options of a connection that shall see one moment of the store."""
 
     @property
+    def asking(self) -> Mapping[str, Any]:
+        """The execution options of a connection for single statements, each of which sees one moment by itself."""
+
+    @property
     def writing(self) -> Mapping[str, Any]:
         """The execution options of a connection that shall change it."""
 

@@ -48,6 +48,18 @@ async def read_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection
 
 
 @asynccontextmanager
+async def single_reads(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Lend a connection for statements that read and have nothing to do with each other; one answer is all each costs.
+
+    Each statement sees one moment; two of them may see different ones.
+    """
+    backend = _backends[engine]
+    with _store_errors(backend):
+        async with engine.connect() as connection:
+            yield await connection.execution_options(**backend.asking)
+
+
+@asynccontextmanager
 async def write_transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open a transaction that holds the write lock from the start; commit at the end, roll back on any exception."""
     backend = _backends[engine]

@@ -59,6 +59,7 @@ class PostgresBackend:
     """A database that `migrate` has prepared, shared by nodes."""
 
     reading: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    asking: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT"}  # BEGIN and ROLLBACK would be two more answers
     writing: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
     turn_timeout_seconds: float | None = LOCK_TIMEOUT_SECONDS  # a server that is stopped must not make a queue
 

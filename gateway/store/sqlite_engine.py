@@ -35,6 +35,7 @@ class SqliteBackend:
     """A file of this machine, which `migrate` has prepared."""
 
     reading: Mapping[str, Any] = {}
+    asking: Mapping[str, Any] = {}
     writing: Mapping[str, Any] = {_IMMEDIATE: True}
     failures: tuple[type[Exception], ...] = ()
     turn_timeout_seconds: float | None = None

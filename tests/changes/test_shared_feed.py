@@ -295,13 +295,48 @@ async def test_an_epoch_that_is_over_is_never_taken_from_redis(worker: Worker) -
 async def test_while_redis_proves_everything_the_entry_in_the_store_is_renewed_now_and_then(worker: Worker) -> None:
     """Whoever reads the list there may have another Redis, or none."""
     looks = len(worker.store.looks)
-    for _ in range(30):
-        worker.now += 1
-        await worker.prove()
-    assert len(worker.store.looks) == looks + 3
-    worker.store.away = True
-    worker.now += 10
-    assert (await worker.prove())[0] == "redis", "a store that is away is no reason to stop"
+    async with running(worker):
+        for _ in range(30):
+            await proven_a_second_later(worker)
+        assert len(worker.store.looks) == looks + 3
+        worker.store.away = True
+        worker.now += 9
+        await proven_a_second_later(worker)
+        assert worker.feed.source == "redis", "a store that is away is no reason to stop"
+
+
+async def test_signs_of_life_do_not_wait_for_the_entry_in_the_store(worker: Worker) -> None:
+    """Its commit may take long, and changes wait for this worker."""
+    answer = asyncio.Event()
+    look = worker.store.look
+
+    async def slowly(seq: int, limit: int, *, presence: WorkerPresence) -> LogLook:
+        await answer.wait()
+        return await look(seq, limit, presence=presence)
+
+    worker.store.look = slowly  # type: ignore[method-assign]
+    worker.now += 20
+    async with running(worker):
+        await proven_a_second_later(worker)
+        worker.table.says(4)
+        worker.table.messages.put_nowait(("one", change(4)))
+        while worker.table.pulses[-1].position != LogPosition("one", 4):
+            await asyncio.sleep(0.001)
+        answer.set()
+        await proven_a_second_later(worker)
+    assert worker.at == ("one", 4)
+    assert worker.proofs == sorted(worker.proofs), "a proof that was asked for earlier takes nothing back"
+
+
+async def proven_a_second_later(worker: Worker) -> None:
+    """Let a feed that runs prove itself once more, with what goes on beside that."""
+    worker.now += 1
+    proofs = len(worker.proofs)
+    worker.feed.look()
+    while len(worker.proofs) == proofs:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def test_a_message_of_another_epoch_is_never_applied(worker: Worker) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import RedisUnavailable, StoreUnavailable
 from gateway.keys.projection import LogPosition, WorkerPresence
 from gateway.services import worker_roll
-from gateway.services.worker_roll import WorkerRoll
+from gateway.services.worker_roll import Roll, WorkerRoll
 from gateway.store.engine import create_engine, write_transaction
 from gateway.store.migrate import migrate
 
@@ -144,6 +144,53 @@ async def test_without_redis_the_list_is_whole_but_not_certain(engine: AsyncEngi
     await enter(engine, 0, 3.0, 7)
     roll = await WorkerRoll(engine, Signs(away=True)).present()
     assert (list(roll.members), roll.certain) == (["n:worker-0:7"], False)
+
+
+def heard_from(roll: Roll) -> dict[str, int | None]:
+    positions = {id_[2:10]: each.presence.position for id_, each in roll.members.items()}
+    return {name: None if at is None else at.seq for name, at in positions.items()}
+
+
+async def test_whoever_goes_on_waiting_is_told_of_newer_words_without_the_list(
+    engine: AsyncEngine, clock: Clock
+) -> None:
+    signs = Signs()
+    await enter(engine, 0, 0.0, 7)
+    await enter(engine, 1, 30.0, 7)
+    roll = WorkerRoll(engine, signs)
+    first = await roll.present()
+    await enter(engine, 2, 0.0, 7)
+    signs.hear(1, 0.01, 8)
+    later = await roll.heard(first)
+    assert heard_from(later) == {"worker-0": 7, "worker-1": 8}, "who enters later has read the store after that"
+    clock.now += worker_roll.LIST_SECONDS / 2
+    signs.hear(0, 20.0, 9)
+    signs.hear(1, 0.01, 9)
+    later = await roll.heard(later)
+    assert heard_from(later) == {"worker-0": 7, "worker-1": 9}, "a word does not beat a newer one by being read later"
+    clock.now += worker_roll.LIST_SECONDS
+    assert set(heard_from(await roll.heard(later))) == {"worker-0", "worker-1", "worker-2"}
+
+
+async def test_a_word_grows_old_from_one_reading_to_the_next(engine: AsyncEngine, clock: Clock) -> None:
+    await enter(engine, 0, 0.0, 7)
+    roll = WorkerRoll(engine, Signs())
+    now = await roll.present()
+    for _ in range(3):
+        clock.now += worker_roll.LIST_SECONDS / 4
+        now = await roll.heard(now)
+    assert now.members["n:worker-0:7"].silent_seconds == pytest.approx(worker_roll.LIST_SECONDS * 3 / 4, abs=0.05)
+
+
+async def test_without_redis_everything_is_read_again(engine: AsyncEngine, clock: Clock) -> None:
+    del clock
+    for signs in (None, Signs(away=True)):
+        await enter(engine, 0, 0.0, 7)
+        roll = WorkerRoll(engine, signs)
+        first = await roll.present()
+        await enter(engine, 0, 0.0, 8)
+        later = await roll.heard(first)
+        assert (heard_from(later), later.certain) == ({"worker-0": 8}, signs is None)
 
 
 async def test_a_store_that_cannot_be_read_is_not_an_empty_roll(tmp_path: Path) -> None:
