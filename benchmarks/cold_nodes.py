@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import re
 import shutil
@@ -45,14 +46,16 @@ from tests.servers.redis import RedisServer, redis_servers
 CONNECTIONS = 64
 GOOD_KEYS = 1_000  # which are in memory, and are asked for all the time while the invented ones come
 GOOD_RATE = 500.0
+PACED_RATE, PACED_SECONDS = 4_000.0, 20.0  # a flood that leaves the machine time: what it costs others by itself
 STATISTICS_SECONDS = 11.0  # PostgreSQL's processes tell their counts when they were idle for 10 s, at the latest
 Figures = dict[str, float]
 
 
 class Asker(asyncio.Protocol):
-    """One connection: asks with the next secret as soon as it has its answer."""
+    """One connection: asks with the next secret when it has its answer, and not more often than every `pause`."""
 
-    def __init__(self, secrets: Iterator[str], wanted: bytes, latencies: list[float]) -> None:
+    def __init__(self, secrets: Iterator[str], wanted: bytes, latencies: list[float], pause: float) -> None:
+        self._pause = pause
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._secrets, self._wanted, self._latencies = secrets, wanted, latencies
         self._received = b""
@@ -86,7 +89,11 @@ class Asker(asyncio.Protocol):
             self._fail(self._received)
             return
         self._received = b""
-        self._ask()
+        early = self._sent + self._pause - time.perf_counter()
+        if early > 0:
+            asyncio.get_running_loop().call_later(early, self._ask)
+        else:
+            self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No answer is left to come, or the run has failed."""
@@ -100,14 +107,20 @@ class Asker(asyncio.Protocol):
             self.over.set_exception(RuntimeError(f"unexpected: {what[:300]!r}"))
 
 
-def ask_all(address: tuple[str, int], secrets: Iterator[str], wanted: bytes) -> tuple[list[float], float]:
-    """Ask with each secret once. Returns the latencies in milliseconds, and the seconds that all took."""
+def ask_all(
+    address: tuple[str, int], secrets: Iterator[str], wanted: bytes, rate: float | None = None
+) -> tuple[list[float], float]:
+    """Ask with each secret once, at `rate` a second or as fast as it goes.
+
+    Returns the latencies in milliseconds, and the seconds that all took.
+    """
+    pause = 0.0 if rate is None else CONNECTIONS / rate
 
     async def work() -> list[float]:
         latencies: list[float] = []
         loop = asyncio.get_running_loop()
         opened = [
-            await loop.create_connection(lambda: Asker(secrets, wanted, latencies), *address)
+            await loop.create_connection(lambda: Asker(secrets, wanted, latencies, pause), *address)
             for _ in range(CONNECTIONS)
         ]
         await asyncio.gather(*(asker.over for _, asker in opened))
@@ -182,6 +195,15 @@ def _flood(nodes: Nodes, load: Load, invented: int, counted: Callable[[], Figure
     secrets = (generate(PREFIX) for _ in range(invented))
     latencies, seconds = ask_all(nodes.sites[0].address, secrets, b"HTTP/1.1 401")
     flooded = load.mark()
+    number = round(PACED_RATE * PACED_SECONDS)
+    paced_secrets = (generate(PREFIX) for _ in range(number))
+    _, paced_seconds = ask_all(nodes.sites[0].address, paced_secrets, b"HTTP/1.1 401", PACED_RATE)
+    paced = load.mark()
+    paced.assert_all_good()
+    # What is left when nothing has to be looked up: what this many requests cost others by being there.
+    ask_all(nodes.sites[0].address, itertools.repeat(generate(PREFIX), number), b"HTTP/1.1 401", PACED_RATE)
+    repeated = load.mark()
+    repeated.assert_all_good()
     grown = [after - at_first for after, at_first in zip(_worker_bytes(nodes), memory, strict=True)]
     flooded.assert_all_good()
     told = {f"invented keys, {what} in all": after - before[what] for what, after in counted().items()}
@@ -192,6 +214,9 @@ def _flood(nodes: Nodes, load: Load, invented: int, counted: Callable[[], Figure
         "invented keys, a worker's memory grew by at most, MB": max(grown) / 1e6,
         "good keys alone, p99, ms": quiet.p99 or 0.0,
         "good keys beside the invented ones, p99, ms": flooded.p99 or 0.0,
+        "invented keys at a steady rate, requests/s": PACED_RATE * PACED_SECONDS / paced_seconds,
+        "good keys beside those, p99, ms": paced.p99 or 0.0,
+        "good keys beside a single invented one at that rate, p99, ms": repeated.p99 or 0.0,
     }
 
 
