@@ -37,6 +37,7 @@ from gateway.supervisor.child import Child
 from gateway.supervisor.hangup import Hangup, meaning_of_hangup
 from gateway.supervisor.reloading import Reloading
 from gateway.supervisor.slot import Life, Slot
+from gateway.supervisor.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -104,6 +105,12 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._forced = False
         self._reload_again = False
+        self._telling = Telling(
+            self._control,
+            self._workers,
+            is_running=lambda: self._state is State.RUNNING,
+            facts=lambda: {"draining": self._stopping.is_set(), **self._reloading.facts()},
+        )
 
     async def run(self) -> int:
         """Run until a signal ends it; returns the exit status. Raises GatewayError where the start fails."""
@@ -160,7 +167,7 @@ class Supervisor:
             self.reload()
 
     def _on_reload_over(self) -> None:
-        self._tell_control()
+        self._telling.control_of_workers()
         self._reload_if_still_wanted()
 
     def _reload_if_still_wanted(self) -> None:
@@ -216,7 +223,7 @@ class Supervisor:
                 predecessor.hand_over()
                 late = asyncio.get_running_loop().call_later(predecessor.drain_seconds, self._end_late, predecessor)
                 predecessor.task.add_done_callback(lambda _: late.cancel())
-            self._tell_all()
+            self._telling.of_all()
             return ""
 
     async def _until_ready(self, slot: Slot, newcomer: Life) -> str:
@@ -253,7 +260,7 @@ class Supervisor:
             return 0.0, f"{slot.name} cannot be started: {error.strerror}"
         _log.debug("started a child", extra={"child": slot.name, "pid": child.pid})
         self._order(slot, life)
-        self._tell_workers()
+        self._telling.workers_of_empty_slots()
         if self._stopping.is_set():  # the order to drain went out while there was nobody to get it
             child.send({"command": "drain"})
         if self._forced or self._state is State.STOPPED:
@@ -261,7 +268,7 @@ class Supervisor:
         status = await child.wait(functools.partial(self._on_event, slot, life))
         seconds = time.monotonic() - life.ready_since if life.ready_since is not None else 0.0
         slot.forget(life)
-        self._tell_all()
+        self._telling.of_all()
         return seconds, life.failure or f"{slot.name} ended with {_ending(status)}"
 
     def _patience(self, slot: Slot, settings: Message) -> float:
@@ -288,9 +295,9 @@ class Supervisor:
             }
         )
         if slot is not self._control:
-            self._tell_control()
+            self._telling.control_of_workers()
 
-    # --- what children say, and are told ------------------------------------------------------------------------------
+    # --- what children say --------------------------------------------------------------------------------------------
 
     def _on_event(self, slot: Slot, life: Life, message: Message) -> None:
         match message["event"]:
@@ -305,11 +312,11 @@ class Supervisor:
                 life.settled.set()
                 if slot is self._control:
                     self._control_report = message
-                self._tell_all()
+                self._telling.of_all()
                 self._check_all_ready()
             case "draining":
                 life.serving = False
-                self._tell_all()
+                self._telling.of_all()
             case "failed":
                 life.failure = str(message["reason"])
             case _:
@@ -319,70 +326,19 @@ class Supervisor:
         match message["event"]:
             case "applied":
                 life.applied, life.epoch = int(message["seq"]), message.get("epoch")
-                self._pass_on(life, {"command": "applied", "seq": life.applied, "epoch": life.epoch})
+                self._telling.control_of_word(life, {"command": "applied", "seq": life.applied, "epoch": life.epoch})
             case "counts":
-                self._pass_on(life, {**message, "command": "counts", "name": slot.name})
+                self._telling.control_of_word(life, {**message, "command": "counts", "name": slot.name})
             case "changed":
-                self._pass_on_changed()
+                self._telling.workers_of_change()
             case "reload":
                 self.reload(lambda outcome: life.send({**outcome, "number": message.get("number")}))
-
-    def _pass_on_changed(self) -> None:
-        for worker in self._workers:
-            for life, child in worker.running():
-                if life.ordered:
-                    child.send({"command": "look"})
-
-    def _pass_on(self, life: Life, message: Message) -> None:
-        """Tell every control process what a worker says of itself."""
-        if life.child is not None:
-            told = {**message, "pid": life.child.pid}
-            told.pop("event", None)
-            self._send_control(told)
-
-    def _send_control(self, message: Message) -> None:
-        """To both of them while one hands over to the other: either may have an answer that waits for this."""
-        for life, child in self._control.running():
-            if life.ready_since is not None:
-                child.send(message)
 
     def _check_all_ready(self) -> None:
         if self._state is State.STARTING and all(slot.serving for slot in self._slots):
             self._move(State.RUNNING)
             self._on_ready(self._control_report)
             self._reload_if_still_wanted()
-
-    def _tell_all(self) -> None:
-        """What each child has to know of the others, said again whenever it changed."""
-        self._tell_control()
-        self._tell_workers()
-
-    def _tell_workers(self) -> None:
-        """Which slots nobody serves: the others stand in there. At the start all come at once, so nobody needs to."""
-        if self._state is State.RUNNING:
-            empty = [worker.number for worker in self._workers if not worker.serving]
-            for worker in self._workers:
-                for life in filter(None, (worker.tenant, worker.newcomer)):
-                    life.send({"command": "slots", "empty": empty})
-
-    def _tell_control(self) -> None:
-        """What `/readyz` is answered from, and on whom the answer to a change waits."""
-        following = [
-            {"name": worker.name, "pid": child.pid, "applied": life.applied, "epoch": life.epoch}
-            for worker in self._workers
-            for life, child in worker.running()
-            if life.ordered
-        ]
-        self._send_control(
-            {
-                "command": "workers",
-                "ready": sum(worker.serving for worker in self._workers),
-                "of": len(self._workers),
-                "draining": self._stopping.is_set(),
-                "following": following,
-                **self._reloading.facts(),
-            }
-        )
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -393,7 +349,7 @@ class Supervisor:
         """
         self._move(State.DRAINING)
         self._listeners.close_workers()
-        self._tell_control()
+        self._telling.control_of_workers()
         await self._end(self._workers, workers)
         await self._end([self._control], [control])
 
