@@ -129,6 +129,7 @@ def test_the_instruments_see_what_passes(nodes: Nodes) -> None:
     """Whoever judges by them must be able to lose: a key that was not revoked is seen to pass, at both ends."""
     key = nodes.issue()
     with nodes.load() as load:
+        nodes.upstream.barrier()  # what came in the tests before this one
         load.watch(key.secret)
         (first, *_) = (before := nodes.upstream.barrier())
         load.watch(key.secret)
