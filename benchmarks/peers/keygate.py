@@ -28,15 +28,15 @@ def _missing() -> str | None:
     return None
 
 
-def _command(site: Site, workers: int) -> list[str]:
+def _command(site: Site, workers: int, record: str) -> list[str]:
     # Imported here: the store's writing side needs SQLAlchemy, which the other peers do not.
     from benchmarks.seed_keys import seed  # noqa: PLC0415
 
     seed(f"sqlite:///{site.directory}/gateway.db", site.keys.stored)
-    return gateway_command(site, workers=workers)
+    return gateway_command(site, workers=workers, record=record)
 
 
-def gateway_command(site: Site, *, workers: int = 1, control_port: int | None = None) -> list[str]:
+def gateway_command(site: Site, *, workers: int = 1, control_port: int | None = None, record: str = "all") -> list[str]:
     """Write the settings of a gateway whose store stands in the site already, and return the command that runs it."""
     path = site.directory / "gateway.toml"
     path.write_text(
@@ -47,6 +47,7 @@ def gateway_command(site: Site, *, workers: int = 1, control_port: int | None = 
             CONTROL_PORT=str(control_port or free_port()),
             UPSTREAM_PORT=str(site.upstream_port),
             WORKERS=str(workers),
+            RECORD=record,
             PERMISSION=ROUTE_PERMISSION,
         )
     )
@@ -69,9 +70,12 @@ def version(gateway: tuple[str, ...]) -> str:
     return subprocess.run([*gateway, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _with_workers(workers: int) -> Callable[[Site], list[str]]:
-    return partial(_command, workers=workers)
+def _with(workers: int = 1, record: str = "all") -> Callable[[Site], list[str]]:
+    return partial(_command, workers=workers, record=record)
 
 
-KEYGATE = Peer("keygate", "Keygate", EVERYTHING, _missing, _with_workers(1), WORKER_MARKER)
-KEYGATE_TWO_WORKERS = Peer("keygate-2", "Keygate, 2 workers", EVERYTHING, _missing, _with_workers(2), WORKER_MARKER)
+KEYGATE = Peer("keygate", "Keygate", EVERYTHING, _missing, _with(), WORKER_MARKER)
+KEYGATE_TWO_WORKERS = Peer("keygate-2", "Keygate, 2 workers", EVERYTHING, _missing, _with(workers=2), WORKER_MARKER)
+KEYGATE_WITHOUT_RECORDS = Peer(
+    "keygate-unrecorded", "Keygate, audit.record = none", EVERYTHING, _missing, _with(record="none"), WORKER_MARKER
+)

@@ -20,6 +20,7 @@ from gateway.proxy.request_head import RequestHead
 from gateway.proxy.routes import Route
 from gateway.proxy.target import other_readings
 from gateway.proxy.teller import Teller
+from gateway.recording.records import NOWHERE
 
 if TYPE_CHECKING:
     from gateway.cache.key_cache import Entry
@@ -36,14 +37,17 @@ class Admission:
     __slots__ = (
         "_task",
         "client",
+        "code",
         "entry",
         "head",
         "now",
         "origin",
+        "passed",
         "passes_authorization",
         "phase",
         "route",
         "secret",
+        "where",
     )
 
     route: Route
@@ -58,6 +62,12 @@ class Admission:
         self.entry: Entry | None = None
         self.origin: bytes | None = None
         """The page's origin, on a route that it may use (CORS)."""
+        self.passed = False
+        """Whether the policies let it pass: then it is on record whatever becomes of it."""
+        self.code = b""
+        """Why it was refused or cut off, for the record."""
+        self.where = NOWHERE
+        """Its route, for the record."""
         self._task: asyncio.Task[None] | None = None
 
     # --- what the exchange does then --------------------------------------------------------------------------------
@@ -95,6 +105,7 @@ class Admission:
             self._refuse_unrouted(route)
             return
         self.route = route
+        self.where = route.where
         if route.cors is not None:
             self.origin = route.cors.origin(head.forwarded)
         if head.traits and (head.traits & route.refused_traits or self._reads_as_another_route(route)):
@@ -103,6 +114,8 @@ class Admission:
             self.refuse(answers.BODY_TOO_LARGE)
         elif worker.in_flight > worker.settings.max_in_flight:
             self.refuse(answers.OVERLOADED)
+        elif worker.recording is not None and worker.recording.spool.blocked:
+            self.refuse(answers.AUDIT_LOG_FULL)
         else:
             self.admit(0)
 
@@ -135,6 +148,7 @@ class Admission:
         route = self.client.worker.routes.match(head.host, method, head.path) if method is not None else None
         if method is None or not isinstance(route, Route) or route.cors is None:
             return False
+        self.where = route.where
         fields = route.cors.preflight_fields(route.cors.origin(head.forwarded), method)
         self.answer(answers.no_content(fields))
         return True
@@ -150,6 +164,7 @@ class Admission:
                 else:
                     self.wait(self._admit_later(outcome, index + 1))
                 return
+        self.passed = True
         if self.route.teller is None:
             self.admitted()
         else:
@@ -232,4 +247,5 @@ class Admission:
     def _cut_off(self, refusal: Refusal) -> None:
         # A store that cannot be asked is no reason to end what was good when it began.
         if refusal.status < _SERVER_ERROR and self.phase != OVER:
+            self.code = refusal.code.encode()
             self.abort()

@@ -22,6 +22,12 @@ UPSTREAM_TIMEOUT: Final = Refusal(504, "upstream_timeout", "The API behind the g
 OVERLOADED: Final = Refusal(
     503, "gateway_overloaded", "The gateway has reached its limit of requests or connections.", (("Retry-After", "1"),)
 )
+AUDIT_LOG_FULL: Final = Refusal(
+    503,
+    "audit_log_full",
+    "The gateway has no room left to put requests on record, and serves none without.",
+    (("Retry-After", "1"),),
+)
 INTERNAL_ERROR: Final = Refusal(500, "internal_error", "The gateway failed on this request; its log says why.")
 CLIENT_TIMEOUT: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
 URI_TOO_LONG: Final = Refusal(414, "uri_too_long", "The request line is longer than this gateway accepts.")
@@ -49,6 +55,11 @@ class OwnAnswer:
     """Status line and fields, without the last line ending."""
     body: bytes | None
     """None: this status has no body, and no length of one."""
+
+    @property
+    def status(self) -> int:
+        """The number behind the version in the first line."""
+        return int(self.head[9:12])
 
 
 def problem(refusal: Refusal, request_id_field: bytes) -> OwnAnswer:

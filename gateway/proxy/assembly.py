@@ -7,17 +7,24 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.cache.key_cache import KeyCache, KeySource
+from gateway.keys.record import CredentialRecord
 from gateway.policies.identity import identity_fields
 from gateway.policies.pipeline import Pipeline
+from gateway.proxy.recording import Recording
 from gateway.proxy.routes import Route, RouteTable, route
 from gateway.proxy.teller import Teller
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.proxy.worker import Worker
+from gateway.recording.records import whom
 from gateway.settings.model import CacheSettings, RouteSettings, Settings
 
 
 def key_cache(
-    settings: CacheSettings, source: KeySource, *, clock: Callable[[], float], wall_clock: Callable[[], float]
+    settings: CacheSettings,
+    source: KeySource,
+    *,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
 ) -> KeyCache:
     """Make the worker's memory of keys."""
     return KeyCache(
@@ -28,12 +35,24 @@ def key_cache(
         max_absent_entries=settings.max_absent_entries,
         max_stale_seconds=settings.max_stale_seconds,
         identity=identity_fields,
+        whom=_whom,
         clock=clock,
         wall_clock=wall_clock,
     )
 
 
-def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: asyncio.AbstractEventLoop) -> Worker:
+def _whom(record: CredentialRecord) -> bytes:
+    """What each request of a key has on record of it."""
+    return whom(record.key_id, record.key_name, record.secret_id, record.organization_id, record.owner_id)
+
+
+def assemble(
+    settings: Settings,
+    cache: KeyCache,
+    source: KeySource,
+    loop: asyncio.AbstractEventLoop,
+    recording: Recording | None = None,
+) -> Worker:
     """Make a worker with its policies, upstream pools and routes. `source` is what `cache` asks on a miss."""
     auth = settings.auth
     pipeline = Pipeline(
@@ -61,6 +80,7 @@ def assemble(settings: Settings, cache: KeyCache, source: KeySource, loop: async
         cache,
         loop,
         _me_route(settings, pipeline, pools, Teller(source, cache)),
+        recording,
     )
 
 

@@ -21,11 +21,20 @@ from gateway.policies.refusal import Refusal
 from gateway.proxy import answers
 from gateway.proxy.abrupt_end import reset_on_close
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.forwarding import forwarding_fields
+from gateway.proxy.forwarding import believed_address, forwarding_fields
 from gateway.proxy.phases import OVER, TUNNEL
-from gateway.proxy.request_head import CHUNKED, REQUEST_ID, VIA, MalformedRequest, RequestHead, read_request_head
+from gateway.proxy.request_head import (
+    CHUNKED,
+    FORWARDED_FOR,
+    REQUEST_ID,
+    VIA,
+    MalformedRequest,
+    RequestHead,
+    read_request_head,
+)
 
 if TYPE_CHECKING:
+    from gateway.proxy.recording import Tail
     from gateway.proxy.worker import Worker
 
 _LOG = logging.getLogger(__name__)
@@ -65,13 +74,15 @@ class ClientConnection(asyncio.Protocol):
         "_linger_left",
         "_peer",
         "_reads_soon",
+        "_seen",
         "_skipped_line",
-        "_trusted",
         "deadline",
         "exchange",
         "pending",
         "state",
+        "tail",
         "transport",
+        "trusted",
         "worker",
         "writing_paused",
     )
@@ -95,9 +106,13 @@ class ClientConnection(asyncio.Protocol):
         self._full = False
         """Much that the client sent ahead waits already."""
         self._reads_soon = False
-        self._trusted = False
+        self.trusted = False
+        """Whether it is a proxy whose word on the client is believed."""
         self._peer = b""
         self._forwarding = (b"", b"")
+        self.tail: Tail | None = None
+        """What the records of its requests end in."""
+        self._seen: tuple[bytes | None, bytes] = (None, b"")
 
     def __repr__(self) -> str:
         """Name state and exchange."""
@@ -115,7 +130,7 @@ class ClientConnection(asyncio.Protocol):
         address = peer[0].partition("%")[0].removeprefix("::ffff:")
         self._peer = address.encode()
         if worker.trusted_networks and address:
-            self._trusted = any(ip_address(address) in network for network in worker.trusted_networks)
+            self.trusted = any(ip_address(address) in network for network in worker.trusted_networks)
         worker.connections.add(self)
         self.deadline = worker.clock() + worker.settings.client_idle_timeout_seconds
         if len(worker.connections) > worker.settings.max_connections:
@@ -284,7 +299,7 @@ class ClientConnection(asyncio.Protocol):
         """Bytes while an exchange is in progress."""
         exchange = self.exchange
         if exchange is not None and exchange.phase == TUNNEL and exchange.upstream is not None:
-            exchange.upstream.transport.write(data)
+            exchange.tunnel_to_upstream(data)
             return
         self.pending = self.pending + data if self.pending else data
         if exchange is not None and exchange.body is not None and exchange.upstream is not None:
@@ -408,6 +423,8 @@ class ClientConnection(asyncio.Protocol):
     def _refuse_connection(self, refusal: Refusal) -> None:
         """Answer what is no request, and listen no more."""
         request_id_field = self.worker.request_id_field()
+        if self.worker.recording is not None:
+            self.worker.recording.refused_connection(self._peer, request_id_field, refusal)
         answer = answers.problem(refusal, request_id_field)
         fields = [request_id_field, self.worker.date_field, b"Connection: close"]
         self.transport.write(answers.to_bytes(answer, fields, head_only=False))
@@ -454,17 +471,26 @@ class ClientConnection(asyncio.Protocol):
 
     def request_id_field(self, head: RequestHead) -> bytes:
         """A trusted proxy's X-Request-ID, or a new one."""
-        if self._trusted:
+        if self.trusted:
             received = head.special[REQUEST_ID]
             if received and _REQUEST_ID.fullmatch(received):
                 return b"X-Request-ID: " + received
         return self.worker.request_id_field()
 
+    def address(self, head: RequestHead) -> bytes:
+        """Who sent a request: the peer, or whom the trusted proxies in front saw; the last answer is kept."""
+        chain = head.special[FORWARDED_FOR] if self.trusted else None
+        if chain is None:
+            return self._peer
+        if chain != self._seen[0]:
+            self._seen = chain, believed_address(chain, self._peer, self.worker.trusted_networks)
+        return self._seen[1]
+
     def forwarding_fields(self, head: RequestHead) -> bytes:
         """X-Forwarded-* and Forwarded for a request; the last ones are kept, since a client repeats its Host."""
         worker = self.worker
-        if self._trusted or head.special[VIA] is not None:
-            return forwarding_fields(head, self._peer, trusted=self._trusted, tls=False, via=worker.settings.via)
+        if self.trusted or head.special[VIA] is not None:
+            return forwarding_fields(head, self._peer, trusted=self.trusted, tls=False, via=worker.settings.via)
         host, fields = self._forwarding
         if host != head.host or not fields:
             fields = forwarding_fields(head, self._peer, trusted=False, tls=False, via=worker.settings.via)

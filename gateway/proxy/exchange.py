@@ -6,6 +6,7 @@ Invariants:
 - `phase` changes in `_move` alone, as `gateway.proxy.phases` allows; an illegal move raises.
 - No request head is written without testing, right before, that the key it was admitted with still counts (`_send`).
 - A response head goes out at most once; after it, an error is visible as an abort, never as a second answer.
+- The last bytes of a response go out only when it is on record (`gateway.proxy.recording`), or they do not go out.
 - `_over` runs exactly once, whatever ends the exchange; there the upstream connection and all counts are given back.
 
 A hit in the key cache and an idle upstream connection make the whole way synchronous; a task exists only for what
@@ -23,6 +24,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, LengthBody, MalformedBody, Piece, chunk
 from gateway.proxy.client_response import client_head, interim_head, switching_head
 from gateway.proxy.phases import ADMIT, LEASE, NAMES, OVER, RELAY, SENT, TUNNEL, may_follow
+from gateway.proxy.recording import ABORTED, ANSWERED, OPEN, REFUSED
 from gateway.proxy.request_head import CHUNKED, RequestHead
 from gateway.proxy.response_head import ResponseHead
 from gateway.proxy.upstream_pool import Target, UpstreamUnreachable
@@ -46,17 +48,23 @@ class Exchange(Admission):
     """See the module."""
 
     __slots__ = (
-        "_body_bytes",
         "_body_taken",
         "_chunks",
         "_close",
         "_halves_closed",
+        "_recorded",
         "_reusable",
         "_saw_interim",
         "_streams",
         "_tried",
+        "at",
+        "begun",
         "body",
+        "bytes_in",
+        "bytes_out",
+        "opened",
         "request_id_field",
+        "status",
         "upstream",
     )
 
@@ -68,7 +76,19 @@ class Exchange(Admission):
         self._tried: set[Target] | None = None
         self.request_id_field = client.request_id_field(head)
         """`X-Request-ID: …`, the same for both sides."""
-        self._body_bytes = 0
+        recording = client.worker.recording
+        self.begun = 0.0 if recording is None else recording.clock()
+        self.at = 0
+        """The moment of that in its record: microseconds since 1970, 0 as long as there is none."""
+        self.bytes_in = 0
+        """Of the request's body, that were sent on."""
+        self.bytes_out = 0
+        """Of the response's body, that were sent to the client; of a tunnel, everything."""
+        self.status = 0
+        """Of the response that has begun."""
+        self.opened = 0
+        """The position of the record of its beginning, if it lasts."""
+        self._recorded = False
         self._body_taken = False
         """Whether a part of the request's body is no longer with the client connection."""
         self._saw_interim = False
@@ -160,6 +180,7 @@ class Exchange(Admission):
             client.pending = b""
             self.body = None
             self._body_taken = True
+            self.bytes_in = head.body_length
         else:
             connection.transport.write(request)
             self._stream()
@@ -184,8 +205,8 @@ class Exchange(Admission):
             self.refuse(answers.MALFORMED_BODY)
             return b""
         self._body_taken = True
-        self._body_bytes += sum(map(len, pieces))
-        if self._body_bytes > self.route.max_body:
+        self.bytes_in += sum(map(len, pieces))
+        if self.bytes_in > self.route.max_body:
             self.refuse(answers.BODY_TOO_LARGE)
             return b""
         if self.head.body_length == CHUNKED:
@@ -212,6 +233,8 @@ class Exchange(Admission):
         self._move(RELAY)
         client, head = self.client, self.head
         self._reusable = response.keep_alive
+        self.status = response.status
+        self.bytes_out = len(body)
         unbounded = response.length < 0
         self._chunks = unbounded and head.minor == 1
         # A response that overtakes the request's body: what follows on the connection would not be a request.
@@ -219,6 +242,9 @@ class Exchange(Admission):
             not head.keep_alive or self.body is not None or client.ends_here() or (unbounded and not self._chunks)
         )
         lines = client_head(response, head, self, client.worker.date_field, chunks=self._chunks, close=self._close)
+        if whole and not self._record(ANSWERED):
+            self.abort()
+            return
         if self._chunks:
             client.transport.writelines([b"\r\n".join(lines), *self._framed([body] if body else [], whole=whole)])
         elif len(body) <= _JOIN_LIMIT_BYTES:
@@ -234,6 +260,11 @@ class Exchange(Admission):
 
     def relay_body(self, pieces: list[Piece], *, whole: bool) -> None:
         """More of the response's body."""
+        for piece in pieces:
+            self.bytes_out += len(piece)
+        if whole and not self._record(ANSWERED):
+            self.abort()
+            return
         if self._chunks:
             pieces = self._framed(pieces, whole=whole)
         if pieces:
@@ -245,6 +276,9 @@ class Exchange(Admission):
 
     def relay_end(self) -> None:
         """The upstream closed the connection, which ends this body properly."""
+        if not self._record(ANSWERED):
+            self.abort()
+            return
         if self._chunks:
             self.client.transport.write(LAST_CHUNK)
         self._finish()
@@ -273,16 +307,28 @@ class Exchange(Admission):
         upstream = self.upstream
         assert upstream is not None  # noqa: S101  it is the caller
         self._move(TUNNEL)
+        self.status = response.status
+        if not self.record_beginning():
+            self.abort()
+            return
         upstream.deadline = inf
+        self.bytes_out = len(data)
         self._stream()
         self.client.transport.write(switching_head(response, self) + data)
         ahead = self.client.begin_tunnel()
         if ahead:
-            upstream.transport.write(ahead)
+            self.tunnel_to_upstream(ahead)
 
     def tunnel_to_client(self, data: bytes) -> None:
         """Bytes from the upstream."""
+        self.bytes_out += len(data)
         self.client.transport.write(data)
+
+    def tunnel_to_upstream(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.upstream is not None:
+            self.bytes_in += len(data)
+            self.upstream.transport.write(data)
 
     def upstream_half_closed(self) -> None:
         """The upstream sends no more: tell the client; when both are silent, it is over."""
@@ -304,6 +350,7 @@ class Exchange(Admission):
         if self.upstream is not None:
             self.upstream.close_when_flushed()
             self.upstream = None
+        self._record(ANSWERED)
         self._over()
         self.client.end_tunnel()
 
@@ -329,6 +376,7 @@ class Exchange(Admission):
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer instead of the upstream; where its head is out already, abort."""
+        self.code = refusal.code.encode()
         if self.phase in {RELAY, TUNNEL}:
             self.abort()
             return
@@ -336,6 +384,12 @@ class Exchange(Admission):
 
     def answer(self, answer: answers.OwnAnswer, *, keeps: bool = True) -> None:
         """Answer in the gateway's own name. `keeps`: the connection may serve another request."""
+        self.status = answer.status
+        if answer.body is not None and self.head.method != b"HEAD":
+            self.bytes_out = len(answer.body)
+        if not self._record(REFUSED if self.code else ANSWERED):
+            self.abort()
+            return
         self._give_up_upstream()
         self._over()
         length = self.head.body_length
@@ -358,6 +412,7 @@ class Exchange(Admission):
         if self.phase == TUNNEL and upstream is not None:
             upstream.close_when_flushed()
             self.upstream = None
+            self._record(ANSWERED)  # a tunnel has no other end than that one of the two goes
         self._give_up_upstream()
         self._over()
 
@@ -368,6 +423,8 @@ class Exchange(Admission):
 
     def _over(self) -> None:
         """The one end of every exchange."""
+        if not self._recorded:
+            self._record(ABORTED)
         self._move(OVER)
         worker = self.client.worker
         worker.in_flight -= 1
@@ -376,6 +433,27 @@ class Exchange(Admission):
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
+
+    # --- on record --------------------------------------------------------------------------------------------------
+
+    def _record(self, outcome: int) -> bool:
+        """Put the end on record, before the client can see it; False: there is no room, and it must not be told."""
+        self._recorded = True
+        recording = self.client.worker.recording
+        return recording is None or recording.write(self, outcome) >= 0
+
+    def record_beginning(self) -> bool:
+        """Put on record that it lasts; False: there is no room."""
+        recording = self.client.worker.recording
+        if recording is None:
+            return True
+        position = recording.write(self, OPEN)
+        self.opened = max(position, 0)
+        return position >= 0
+
+    def lasts_unrecorded(self, begun_before: float) -> bool:
+        """Whether it should have its beginning on record by now, and has not."""
+        return self.begun < begun_before and self.passed and not self.opened and not self._recorded
 
     # --- what goes wrong at the upstream ----------------------------------------------------------------------------
 

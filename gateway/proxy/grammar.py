@@ -79,11 +79,12 @@ class FieldLines:
 
     Names are folded before they are looked up: in case, and `_` to `-`, which WSGI and CGI servers cannot tell apart.
     A special name spelt with `_` is `dropped`: it must neither steer the gateway nor reach an upstream that reads it as
-    the real one. A `whole` kind keeps its line, since its fields differ in name. `unremembered` kinds hold credentials:
-    their names are remembered, never their lines. A memo is emptied when it is full, since others choose what is in it.
+    the real one. A `whole` kind keeps its line, since its fields differ in name. A `noted` kind does, too, and travels
+    on like an ordinary field. `unremembered` kinds hold credentials: their names are remembered, never their lines. A
+    memo is emptied when it is full, since others choose what is in it.
     """
 
-    __slots__ = ("_dropped", "_lines", "_names", "_once", "_size", "_special", "_unremembered", "_whole")
+    __slots__ = ("_dropped", "_lines", "_names", "_noted", "_once", "_size", "_special", "_unremembered", "_whole")
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class FieldLines:
         *,
         dropped: int,
         whole: int = -1,
+        noted: int = -1,
         unremembered: frozenset[int] = frozenset(),
     ) -> None:
         """`once`: the kinds that must not repeat, with their names."""
@@ -100,6 +102,7 @@ class FieldLines:
         self._size = max(special.values()) + 1
         self._dropped = dropped
         self._whole = whole
+        self._noted = noted
         self._unremembered = unremembered
         self._lines: dict[bytes, tuple[int, bytes]] = {}
         self._names: dict[bytes, int] = {}
@@ -122,6 +125,8 @@ class FieldLines:
             if not kind:
                 forwarded.append(text)
                 continue
+            if kind == self._noted:
+                forwarded.append(text)
             before = special[kind]
             special[kind] = text if before is None else self._repeated(kind, before, text)
         return forwarded, special
@@ -140,7 +145,8 @@ class FieldLines:
         if kind < 0:
             kind = self._judge_name(name)
         value = value.strip(b" \t")
-        judged = kind, value if kind and kind != self._whole else b"%b: %b" % (name, value)
+        keeps_line = kind in {0, self._whole, self._noted}
+        judged = kind, b"%b: %b" % (name, value) if keeps_line else value
         if kind not in self._unremembered and len(line) <= _LINE_MEMO_BYTES:
             if len(self._lines) >= _LINE_MEMO_LIMIT:
                 self._lines.clear()
@@ -153,7 +159,7 @@ class FieldLines:
             raise ValueError(name)
         kind = self._special.get(name.lower().replace(b"_", b"-"), 0)
         if kind and name.find(b"_") >= 0:
-            kind = self._dropped
+            kind = self._dropped if kind != self._noted else 0
         if len(self._names) >= _NAME_MEMO_LIMIT:
             self._names.clear()
         if len(name) <= _NAME_MEMO_BYTES:

@@ -30,7 +30,11 @@ from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.proxy.accepting import Accepting
 from gateway.proxy.assembly import assemble, key_cache
 from gateway.proxy.health_checks import check_health
+from gateway.proxy.recording import Recording
 from gateway.proxy.worker import Worker
+from gateway.recording.spool import Spool
+from gateway.recording.spool_directory import SpoolDirectory
+from gateway.settings.model import MEBIBYTE
 from gateway.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
@@ -88,12 +92,16 @@ class Backend:
 async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
     settings = order.settings
     loop = asyncio.get_running_loop()
+    recording = _recording(settings)
     accepting = Accepting(order.listen_fds, order.slot, backlog=settings.server.backlog)
 
     def on_applied(position: LogPosition) -> None:
         channel.report("applied", seq=position.seq, epoch=position.epoch)
 
     async with AsyncExitStack() as ended:
+        if recording is not None:
+            recording.spool.start()
+            ended.callback(recording.close)
         embedded = settings.store.is_sqlite and settings.redis.url is None
         make = _embedded if embedded else _shared
         backend = make(order, loop.time, on_applied, ended)
@@ -112,7 +120,7 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
                 raise
             # Nobody else serves this slot: without a store there is a 503 to give, and there are keyless routes.
             _LOG.warning("serving without a store: %s %s", error.detail, error.internal)
-        worker = assemble(settings, backend.cache, backend.source, loop)
+        worker = assemble(settings, backend.cache, backend.source, loop, recording)
         backend.cache.on_change = worker.changed
         # A defect in one of these ends the process, and the supervisor starts another: a worker that no longer hears of
         # changes must not go on.
@@ -123,6 +131,7 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
                     backend.feed.run(),
                     worker.keep_time(),
                     _tell_counts(channel, worker, backend),
+                    *(() if recording is None else (recording.spool.keep_room(), recording.spool.keep_synced())),
                     *(check_health(pool) for pool in worker.pools),
                 )
             ]
@@ -130,6 +139,19 @@ async def _serve(channel: SupervisorChannel, order: StartOrder) -> None:
             for task in tasks:
                 task.cancel()
     channel.close()
+
+
+def _recording(settings: "Settings") -> Recording | None:
+    """Where requests are put on record; None where the settings say that they are not."""
+    if settings.audit.record != "all":
+        return None
+    spool = Spool(
+        SpoolDirectory(settings.audit_directory / "spool"),
+        limit_bytes=settings.audit.spool_limit_mebibytes * MEBIBYTE,
+        when_full=settings.audit.when_full,
+        sync_interval_seconds=settings.audit.sync_interval_seconds,
+    )
+    return Recording(spool, refusals_per_second=settings.audit.refusals_per_second, key_prefix=settings.auth.key_prefix)
 
 
 def _embedded(
@@ -249,8 +271,19 @@ async def _tell_counts(channel: SupervisorChannel, worker: Worker, backend: Back
             connections=len(worker.connections),
             in_flight=worker.in_flight,
             requests=worker.requests,
+            **_audit_counts(worker.recording),
         )
         await asyncio.sleep(_COUNTS_SECONDS)
+
+
+def _audit_counts(recording: Recording | None) -> dict[str, int]:
+    spool = None if recording is None else recording.spool
+    return {
+        "audit_entries": 0 if spool is None else spool.entries,
+        "audit_unrecorded": 0 if recording is None else recording.unrecorded,
+        "audit_dropped_segments": 0 if spool is None else spool.dropped_segments,
+        "audit_blocked": int(spool is not None and spool.blocked),
+    }
 
 
 async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: SupervisorChannel) -> None:

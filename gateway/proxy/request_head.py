@@ -38,6 +38,8 @@ FORWARDED: Final = 14
 VIA: Final = 15
 OVERRIDE: Final = 16
 """Several fields of different names, so each is kept as its whole line."""
+USER_AGENT: Final = 17
+"""Travels on; kept as its whole line, for the record."""
 _STEERING: Final = [TRANSFER_ENCODING, CONTENT_LENGTH, CONNECTION, EXPECT, OVERRIDE]
 """Kinds that few requests have, and that change how a request is read or sent."""
 
@@ -92,10 +94,12 @@ _LINES: Final = FieldLines(
         b"x-forwarded-host": FORWARDED_HOST,
         b"forwarded": FORWARDED,
         b"via": VIA,
+        b"user-agent": USER_AGENT,
     },
     _ONCE,
     dropped=DROPPED,
     whole=OVERRIDE,
+    noted=USER_AGENT,
     unremembered=frozenset({API_KEY, AUTHORIZATION}),
 )
 CHUNKED: Final = -1

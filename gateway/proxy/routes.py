@@ -15,6 +15,7 @@ from gateway.proxy.cors import Cors
 from gateway.proxy.target import ENCODED_SLASH, SEMICOLON
 from gateway.proxy.teller import Teller
 from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.recording.records import where
 from gateway.settings.model import RouteSettings
 
 NO_ROUTE: Final = Refusal(404, "no_route", "No route of this gateway matches the host and path of the request.")
@@ -45,6 +46,8 @@ class Route:
     head_timeout: float
     body_timeout: float
     max_body: float
+    where: bytes
+    """Its name and that of its upstream, for the record."""
 
 
 def route(
@@ -78,6 +81,7 @@ def route(
         head_timeout=settings.head_timeout_seconds or pool.settings.head_timeout_seconds,
         body_timeout=settings.body_timeout_seconds or pool.settings.body_timeout_seconds,
         max_body=float("inf") if settings.max_body_bytes is None else settings.max_body_bytes,
+        where=where(settings.name, settings.upstream if teller is None else ""),
     )
 
 

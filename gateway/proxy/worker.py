@@ -17,6 +17,7 @@ from gateway.cache.key_cache import KeyCache
 from gateway.keys.change import Change
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.phases import OVER
+from gateway.proxy.recording import LASTS_SECONDS, Recording
 from gateway.proxy.routes import Route, RouteTable
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.settings.model import ServerSettings
@@ -39,12 +40,15 @@ class Worker:
         cache: KeyCache,
         loop: asyncio.AbstractEventLoop,
         me_route: Route | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self.settings = settings
         self.routes = routes
         self.me_route = me_route
         """Tells the holder of a key who they are, at exactly its own path and for every host."""
         self.me_path = b"" if me_route is None else me_route.settings.path.encode()
+        self.recording = recording
+        """None: requests are not put on record."""
         self.pools = list(pools)
         self.cache = cache
         self.loop = loop
@@ -111,6 +115,16 @@ class Worker:
                     upstream.on_deadline()
         for exchange in [each for each in self.streaming if each.key_is_over(now)]:
             exchange.readmit()
+        if self.recording is not None:
+            self._record_what_lasts(self.recording)
+
+    def _record_what_lasts(self, recording: Recording) -> None:
+        recording.tick()
+        begun_before = recording.clock() - LASTS_SECONDS
+        for client in self.connections:
+            exchange = client.exchange
+            if exchange is not None and exchange.lasts_unrecorded(begun_before):
+                exchange.record_beginning()
 
     # --- changes ------------------------------------------------------------------------------------------------------
 

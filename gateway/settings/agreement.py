@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.settings.key_path import KeyPath
     from gateway.settings.model import CorsSettings, RouteSettings, Settings, UpstreamSettings
 
+SPOOL_MEBIBYTES_PER_WORKER = 32
 _MATCHED = ("path", "hosts", "methods", "case_insensitive")
 _WILDCARD_HOSTS = {"0.0.0.0": ".", "::": ":"}  # noqa: S104 - compared with, not listened on
 
@@ -41,6 +42,7 @@ def disagreements(settings: Settings) -> Iterator[Disagreement]:
     yield from _listeners(settings)
     yield from _me_path(settings)
     yield from _cache(settings)
+    yield from _spool(settings)
     yield from _twins("upstreams", settings.upstreams)
     for index, upstream in enumerate(settings.upstreams):
         yield from _upstream(("upstreams", index), upstream)
@@ -94,6 +96,17 @@ def _cache(settings: Settings) -> Iterator[Disagreement]:
             f"is {number(interval)}, longer than cache.positive_ttl_seconds, {number(known)}: "
             "between two looks for changes, nothing could be believed any more",
             (("cache", "positive_ttl_seconds"),),
+        )
+
+
+def _spool(settings: Settings) -> Iterator[Disagreement]:
+    needed = settings.server.workers * SPOOL_MEBIBYTES_PER_WORKER
+    if settings.audit.record == "all" and settings.audit.spool_limit_mebibytes < needed:
+        yield Disagreement(
+            ("audit", "spool_limit_mebibytes"),
+            f"is {number(settings.audit.spool_limit_mebibytes)}, too little for {settings.server.workers} workers, "
+            f"each of which writes to one file of 16 and has the next one ready: at least {number(needed)}",
+            (("server", "workers"), ("audit", "record")),
         )
 
 

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.key_path import KeyPath
 
-# Asked for by name often enough to deserve more than "unknown": what this version does not have.
 MOST_LISTED = 6
-_NOT_YET = ("audit",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,6 @@ def _unknown(path: KeyPath) -> Complaint:
     name, above = str(path[-1]), path[:-1]
     model = _place(above)[0].model or Settings
     known = kinds.fields(model)
-    if not above and name in _NOT_YET:
-        return Complaint(path, f"is not available in this version; {_listed_tables()}")
     meant = nearest(name, known)
     if meant:
         return Complaint(path, f"is not a setting; did you mean {meant}?", (*above, meant))
@@ -115,10 +111,7 @@ def _unknown(path: KeyPath) -> Complaint:
         if name in kinds.fields(inner):
             return Complaint(path, f"is not a setting here; it belongs to {kinds.header(table)}")
     if not above:
-        return Complaint(path, f"is not a setting; {_listed_tables()}")
+        listed = ", ".join(kinds.header((table,)) for table in known)
+        return Complaint(path, f"is not a setting; there are: {listed}")
     listed = f"; there are: {', '.join(known)}" if len(known) <= MOST_LISTED else ""
     return Complaint(path, f"is not a setting{listed}")
-
-
-def _listed_tables() -> str:
-    return "there are: " + ", ".join(kinds.header((name,)) for name in kinds.fields(Settings))

@@ -20,6 +20,7 @@ from gateway.settings.server_urls import postgres_url
 Item = TypeVar("Item", bound=Hashable)
 
 SQLITE_SCHEME = "sqlite:///"
+_PATH_LIMIT_BYTES = 4095  # PATH_MAX of Linux, without the byte that ends it
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2, token
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[a-z0-9._-]+")
 _OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "x-api-key", "authorization"})
@@ -194,6 +195,13 @@ def file_name(text: str) -> str:
     """Accept the name of a file that can be written down: in a log, and in UTF-8, as settings travel."""
     if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
         _refuse("must be a file name in UTF-8, without control characters")
+    return text
+
+
+def new_file_name(text: str) -> str:
+    """Accept the name of a file or directory that is going to be made, so that nothing else says it is too long."""
+    if len(file_name(text).encode()) > _PATH_LIMIT_BYTES:
+        _refuse(f"must be a file name of at most {_PATH_LIMIT_BYTES} bytes")
     return text
 
 

@@ -10,14 +10,12 @@ number in TOML, and a text that is taken for one hides a mistake.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gateway.settings import forms, redis_url, server_urls
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MEBIBYTE = 1 << 20
 DAY_SECONDS = 86_400
@@ -194,6 +192,45 @@ class LogSettings(Section):
     format: Literal["text", "json"] = Field(default="text", description="Lines for people, or one JSON object each.")
 
 
+class AuditSettings(Section):
+    """The record of requests: who asked for what, when, and what became of it. Changes of keys are always on record."""
+
+    record: Literal["all", "changes", "none"] = Field(
+        default="all",
+        description="all: every request is on record; changes and none: requests are not, what is done with keys is.",
+    )
+    directory: Annotated[str, AfterValidator(forms.new_file_name)] | None = Field(
+        default=None,
+        min_length=1,
+        examples=["/var/lib/keygate"],
+        description="Directory of the spool and of the daily files, on a local disk and for one gateway alone; unset is"
+        " where the SQLite file of the store is, or data with PostgreSQL.",
+    )
+    retention_days: int = Field(default=90, ge=1, le=3650, description="How many days requests stay on record.")
+    spool_limit_mebibytes: int = Field(
+        default=1024, ge=64, le=MEBIBYTE, description="Most that waits on this machine to be taken into the store."
+    )
+    when_full: Literal["refuse", "drop_oldest"] = Field(
+        default="refuse",
+        description="At that limit: refuse answers requests 503; drop_oldest serves them and loses the oldest records.",
+    )
+    sync_interval_seconds: float = Field(
+        default=1, ge=0.05, le=60, description="How often records are forced to disk; a power cut loses no more."
+    )
+    refusals_per_second: int = Field(
+        default=100,
+        ge=0,
+        le=100_000,
+        description="Refused requests on record one by one, per worker; more of them are counted by reason.",
+    )
+    ndjson: Annotated[str, AfterValidator(forms.new_file_name)] | None = Field(
+        default=None,
+        min_length=1,
+        examples=["/var/log/keygate/requests.ndjson"],
+        description='File that gets each record as a line of JSON too, or "stdout"; unset is none.',
+    )
+
+
 class UpstreamTlsSettings(Section):
     """How an upstream's certificate is checked; for https targets."""
 
@@ -352,6 +389,7 @@ class Settings(Section):
     redis: RedisSettings = Field(default=RedisSettings(), description="The key table that workers share.")
     cache: CacheSettings = Field(default=CacheSettings(), description="What workers remember of keys.")
     auth: AuthSettings = Field(default=AuthSettings(), description="How keys look and how they are refused.")
+    audit: AuditSettings = Field(default=AuditSettings(), description="The record of requests.")
     log: LogSettings = Field(default=LogSettings(), description="The gateway's own log.")
     upstreams: tuple[UpstreamSettings, ...] = Field(
         default=(), strict=False, description="The HTTP APIs behind the gateway."
@@ -359,3 +397,10 @@ class Settings(Section):
     routes: tuple[RouteSettings, ...] = Field(
         default=(), strict=False, description="Which requests go to which upstream."
     )
+
+    @property
+    def audit_directory(self) -> Path:
+        """Where the spool and the daily files are: `audit.directory`, or the place that stands for it."""
+        if self.audit.directory is not None:
+            return Path(self.audit.directory)
+        return self.store.sqlite_path.parent if self.store.is_sqlite else Path("data")

@@ -1,8 +1,8 @@
 """Which settings differ between two loads, and which of those a reload cannot change.
 
 Invariant: only names leave this file, never values: what differs may be a password. What needs a restart is what the
-supervisor itself holds, the sockets and the number of places in front of them, and where the keys are: a store that
-changes under a running gateway would be two truths at a time. Everything else is taken up by new processes.
+supervisor itself holds, the sockets and the number of places in front of them, and where keys and records are: a store
+that changes under a running gateway would be two truths at a time. Everything else is taken up by new processes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
     from gateway.settings.model import Settings
 
-RESTART_NEEDED: Final = ("server.listen", "server.workers", "server.backlog", "control.listen", "store.url")
+RESTART_NEEDED: Final = (
+    "server.listen",
+    "server.workers",
+    "server.backlog",
+    "control.listen",
+    "store.url",
+    "audit.directory",
+)
 
 
 def changed(before: Settings, after: Settings) -> list[str]:

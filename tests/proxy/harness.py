@@ -19,6 +19,7 @@ from gateway.keys.record import CredentialRecord
 from gateway.keys.secret import digest
 from gateway.proxy.assembly import assemble, key_cache
 from gateway.proxy.phases import OVER
+from gateway.proxy.recording import Recording
 from gateway.settings.model import Settings
 from tests.proxy.fake_transport import FakeTransport
 from tests.proxy.virtual_loop import VirtualLoop
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.proxy.upstream_pool import Target
+    from gateway.recording.spool import Spool
 
 SECRET = b"sk_" + b"0" * 43 + b"4LPos6"
 OTHER_SECRET = b"sk_" + b"1" * 44 + b"6ZJwq"
@@ -241,7 +243,10 @@ def _settings(text: str) -> Settings:
 
 
 class Gate:
-    """See the module. Keyword arguments are tables of the settings; `routes` replaces the one for everything."""
+    """See the module. Keyword arguments are tables of the settings; `routes` replaces the one for everything.
+
+    Requests are on record where there is a `spool`.
+    """
 
     def __init__(
         self,
@@ -251,6 +256,8 @@ class Gate:
         upstream: dict[str, Any] | None = None,
         cache: dict[str, Any] | None = None,
         auth: dict[str, Any] | None = None,
+        spool: Spool | None = None,
+        refusals_per_second: int = 100,
     ) -> None:
         tables = {
             "server": server or {},
@@ -265,7 +272,16 @@ class Gate:
         self.store.put(SECRET)
         self.started = time.time() - self.loop.time()
         self.cache = key_cache(self.settings.cache, self.store, clock=self.loop.time, wall_clock=self.wall_clock)
-        self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio)
+        self.recording: Recording | None = None
+        if spool is not None:
+            self.recording = Recording(
+                spool,
+                refusals_per_second=refusals_per_second,
+                key_prefix=self.settings.auth.key_prefix,
+                clock=self.loop.time,
+                wall_clock=self.wall_clock,
+            )
+        self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio, self.recording)
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
         self.cache.proven(self.loop.time())

@@ -1,19 +1,26 @@
 """Whatever happens in whatever order: nobody gets what is another's, the counts stay true, and everything ends.
 
 A model of clients and upstreams that behave well, badly and slowly, whose every interleaving is a test. The exchange
-itself raises on an illegal change of phase, which fails the run; what is compared here is what peers can see, and what
-the worker counts. Turned down: a list of scenarios, which holds the orders that somebody thought of.
+itself raises on an illegal change of phase, which fails the run; what is compared here is what peers can see, what the
+worker counts, and what is on record: a whole answer at the moment somebody has it, and every request in the end, once.
+Turned down: a list of scenarios, which holds the orders that somebody thought of.
 """
 
 from __future__ import annotations
 
 import random
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.keys.request_entry import OFFSET_BITS, Outcome, RequestEntry
+from gateway.recording import records, segment
+from gateway.recording.spool import Spool
+from gateway.recording.spool_directory import SpoolDirectory
 from tests.proxy.harness import KEY_FIELD, SECRET, Client, Gate, Upstream
 from tests.proxy.profiles import scaled
 from tests.proxy.wire_reader import Incomplete, Message, read_request, read_responses
@@ -180,16 +187,49 @@ class UpstreamModel(Sender):
             self.upstream.send(POISON)
 
 
+class Record:
+    """What is on record of one run, read as it grows."""
+
+    def __init__(self, spool: Spool) -> None:
+        [self._file] = spool._directory.segments()
+        self._offset = segment.HEADER_BYTES
+        self.begun: set[str] = set()
+        self.ended: set[str] = set()
+
+    def read_on(self) -> None:
+        """What came since; nothing of it twice."""
+        frames, self._offset = segment.scan(self._file.path.read_bytes(), self._offset)
+        for frame in frames:
+            found = records.decode(frame.payload, self._file.number, frame.offset, self._file.number)
+            if not isinstance(found, RequestEntry):
+                continue
+            request = found.request_id
+            assert request not in self.ended, found
+            if found.outcome is Outcome.OPEN:
+                assert request not in self.begun, found
+                self.begun.add(request)
+            else:
+                assert (found.position == self._file.number << OFFSET_BITS | frame.offset) == (
+                    request not in self.begun
+                )
+                self.ended.add(request)
+
+
 class Walk:
     """One run: each step is an action with numbers that choose whom and what it concerns."""
 
-    def __init__(self, server: dict[str, int]) -> None:
+    def __init__(self, server: dict[str, int], spool: Spool) -> None:
+        self.spool = spool
+        self.record = Record(spool)
         route = {"max_body_bytes": 200_000, "cors": {"allow_origins": ["https://app.test"]}}
-        self.gate = Gate(server={"me_path": "/me", **server}, routes=[route])
+        self.gate = Gate(
+            server={"me_path": "/me", **server}, routes=[route], spool=spool, refusals_per_second=1_000_000
+        )
         self.gate.store.put(IMPORTED, key_id="key_2")
         self.clients: list[ClientModel] = []
         self.upstreams: list[UpstreamModel] = []
         self.asked = 0
+        self.had_no_room = False
 
     # --- clients ------------------------------------------------------------------------------------------------------
 
@@ -302,6 +342,9 @@ class Walk:
                 self.gate.store.put(SECRET)
             self.gate.change()
 
+    def spool_changes(self, _number: int, kind: int, _size: int) -> None:
+        self.spool.blocked = kind < 3
+
     def time_passes(self, number: int, kind: int, _size: int) -> None:
         seconds = pick([0.25, 1.0, 0.25, 1.0, 2.0, 5.0, 11.0, 62.0, 80.0] if number < 2 else [0.25, 1.0], kind)
         self.gate.advance(seconds, step=min(seconds, 1.0))
@@ -315,8 +358,14 @@ class Walk:
     def check(self) -> None:
         """After every step."""
         self.gate.check_counts()
+        self.record.read_on()
         for model in self.clients:
             self._check_client(model)
+            for answer in model.answers():
+                if answer.whole and answer.status >= 200 and answer.one("x-request-id") not in self.record.ended:
+                    assert answer.one("x-for") is None, answer
+                    assert self.had_no_room, "only then the gateway's own answers may be counted alone"
+        self.had_no_room |= self.spool.blocked
         self._upstreams()
         for each in self.upstreams:
             self._check_upstream(each)
@@ -358,6 +407,11 @@ class Walk:
             upstream.reset()
         gate.advance(1500, step=10.0)
         gate.check_nothing_is_left()
+        self.record.read_on()
+        assert self.record.begun <= self.record.ended, "what lasted has come to its end"
+        recording, worker = self.gate.recording, self.gate.worker
+        assert recording is not None
+        assert len(self.record.ended) + recording.unrecorded >= worker.requests
 
 
 def pick(among: list[_Item], number: int) -> _Item:
@@ -379,7 +433,7 @@ ACTIONS: list[Callable[[Walk, int, int, int], None]] = [
     *[Walk.upstream_sends_more] * 3,
     *[Walk.client_changes] * 2,
     *[Walk.upstream_changes] * 2,
-    *(Walk.upstream_speaks_unasked, Walk.dial_changes, Walk.store_changes, Walk.key_changes),
+    *(Walk.upstream_speaks_unasked, Walk.dial_changes, Walk.store_changes, Walk.key_changes, Walk.spool_changes),
     *(Walk.time_passes, Walk.time_passes, Walk.worker_drains),
 ]
 SERVERS: list[dict[str, int]] = [{}, {}, {"max_in_flight": 1}, {"max_connections": 2}]
@@ -405,7 +459,22 @@ def test_long_walks(seed: int) -> None:
 
 def run(server: dict[str, int], steps: list[Step]) -> None:
     """Take all steps, and check after each; a failure is told with the steps that led to it."""
-    walk = Walk(server)
+    with tempfile.TemporaryDirectory() as directory:
+        spool = Spool(
+            SpoolDirectory(Path(directory)),
+            limit_bytes=1 << 30,
+            when_full="refuse",
+            sync_interval_seconds=60,
+            segment_bytes=1 << 20,
+        )
+        spool.start()
+        try:
+            _walk(Walk(server, spool), steps)
+        finally:
+            spool.close()
+
+
+def _walk(walk: Walk, steps: list[Step]) -> None:
     taken = []
     try:
         walk.client_connects()

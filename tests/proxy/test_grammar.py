@@ -25,6 +25,7 @@ def fresh(table: FieldLines) -> FieldLines:
         table._once,
         dropped=table._dropped,
         whole=table._whole,
+        noted=table._noted,
         unremembered=table._unremembered,
     )
 

@@ -45,6 +45,18 @@ def test_two_listeners_cannot_share_an_address(proxy: str, control: str, *, clas
     assert ("control.listen" in found(server={"listen": proxy}, control={"listen": control})) == clash
 
 
+def test_the_spool_has_room_for_what_every_worker_writes_to() -> None:
+    """At least two files each; where requests are not on record, there are none."""
+    audit = {"spool_limit_mebibytes": 96}
+    assert not found(server={"workers": 3}, audit=audit)
+    reasons = found(server={"workers": 4}, audit=audit)
+    assert reasons["audit.spool_limit_mebibytes"] == (
+        "is 96, too little for 4 workers, each of which writes to one file of 16 and has the next one ready: "
+        "at least 128"
+    )
+    assert not found(server={"workers": 4}, audit={**audit, "record": "changes"})
+
+
 def test_an_unknown_key_is_not_believed_longer_than_a_known_one() -> None:
     """The values are named, also where one of them is a default."""
     reasons = found(cache={"positive_ttl_seconds": 2.5})

@@ -141,7 +141,7 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(file: Written) 
         [cache]
         positive_ttl_seconds = -1
 
-        [audit]
+        [metrics]
         url = "redis://:hunter2@host"
 
         [[upstreams]]
@@ -169,8 +169,8 @@ def test_every_mistake_is_named_at_once_in_the_order_of_the_file(file: Written) 
         gateway.toml:4: control.listen: is "127.0.0.1:8081", which server.listen, "0.0.0.0:8081", takes already: \
 use another port
         gateway.toml:7: cache.positive_ttl_seconds: must be a number from 0 to 86_400, not -1
-        gateway.toml:9: audit: is not available in this version; there are: [server], [control], [store], [redis], \
-[cache], [auth], [log], [[upstreams]], [[routes]]
+        gateway.toml:9: metrics: is not a setting; there are: [server], [control], [store], [redis], [cache], [auth], \
+[audit], [log], [[upstreams]], [[routes]]
         gateway.toml:14: upstreams[0].targets[0]: must be scheme://host:port alone: the path and query come with \
 each request
         gateway.toml:14: upstreams[0].targets[1]: must be text, not 3

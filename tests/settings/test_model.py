@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings import kinds
-from gateway.settings.model import RouteSettings, Settings, StoreSettings, UpstreamSettings
+from gateway.settings.model import AuditSettings, RouteSettings, Settings, StoreSettings, UpstreamSettings
 
 TABLES = [Settings, *(model for _, model in kinds.walk(Settings))]
 
@@ -41,9 +41,9 @@ def test_every_setting_says_what_it_means_within_bounds(model: type[BaseModel]) 
         if kind.shape in {kinds.Shape.WHOLE, kinds.Shape.NUMBER}:
             assert kind.lowest is not None, name
             assert kind.highest is not None, name
-            assert name.endswith(
-                ("_seconds", "_milliseconds", "_bytes", "_limit", "_failures", "worker", "workers", "backlog")
-            ) or name.startswith("max_"), name
+            units = ("_seconds", "_milliseconds", "_days", "_bytes", "_mebibytes", "_per_second")
+            counted = ("_limit", "_failures", "worker", "workers", "backlog")
+            assert name.endswith((*units, *counted)) or name.startswith("max_"), name
 
 
 def test_the_store_file_is_relative_to_the_working_directory() -> None:
@@ -58,6 +58,15 @@ def test_whether_the_store_is_a_file_of_this_machine_follows_from_its_address() 
     assert not shared.is_sqlite
     with pytest.raises(ValueError, match="names no file"):
         _ = shared.sqlite_path
+
+
+def test_records_lie_beside_the_store_unless_they_are_given_a_place() -> None:
+    """`audit_directory` is what workers and the control process share."""
+    assert Settings().audit_directory == Path("data")
+    beside = Settings(store=StoreSettings(url="sqlite:////var/lib/keygate/keys.db"))
+    assert beside.audit_directory == Path("/var/lib/keygate")
+    assert Settings(store=StoreSettings(url="postgresql://db/gateway")).audit_directory == Path("data")
+    assert Settings(audit=AuditSettings(directory="/records")).audit_directory == Path("/records")
 
 
 def test_a_worker_that_imports_the_model_imports_no_loader() -> None:

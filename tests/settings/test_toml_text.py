@@ -17,6 +17,7 @@ from gateway.settings.quoting import redact
 from gateway.settings.toml_text import show, value_text
 
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)
+file_names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,10}", fullmatch=True)
 hosts = st.from_regex(r"(\*\.)?[a-z][a-z0-9]{0,5}\.[a-z]{2,5}", fullmatch=True)
 FORMS: dict[str, st.SearchStrategy[Any]] = {
@@ -32,7 +33,9 @@ FORMS: dict[str, st.SearchStrategy[Any]] = {
     "upstream": names,
     "targets": st.lists(hosts.map(lambda host: f"http://{host.lstrip('*.')}"), min_size=1, max_size=3, unique=True),
     "health_path": st.sampled_from(["/", "/health?a=b%20c"]),
-    "ca_file": st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20),
+    "ca_file": file_names,
+    "directory": file_names,
+    "ndjson": file_names,
     "server_name": hosts.map(lambda host: host.lstrip("*.")),
     "hosts": st.lists(hosts, max_size=3, unique=True),
     "path": st.from_regex(r"(/[a-z0-9~]{1,5}|/%C3%A9){1,3}", fullmatch=True),
