@@ -336,3 +336,35 @@ management_events: Final = Table(
     Index("ix_management_events_actor", "organization_id", "actor_id", "at", "id"),
     Index("ix_management_events_actor_owner", "organization_id", "actor_owner_id", "at", "id"),
 )
+
+# How far the recorder of a node has read each segment of its spool. Written in the transaction that counts what was
+# read; kept beyond the segment itself, to be held against the audit store.
+audit_segments: Final = Table(
+    "audit_segments",
+    metadata,
+    Column("spool", Text, primary_key=True),
+    Column("segment", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", BigInteger, nullable=False),  # the number of the first segment of the worker that wrote it
+    Column("read_to", Integer, nullable=False),  # the offset behind what was recorded
+    Column("entries", Integer, nullable=False),  # those that were read in it: each has its row in the audit store
+    Column("sealed_entries", Integer),  # those that the worker says it wrote; NULL: it has not said
+    Column("damaged_bytes", Integer, nullable=False),
+    Column("first_at", Moment),  # of its entries; NULL: it has none
+    Column("last_at", Moment),
+    Column("finished", Boolean, nullable=False),  # nothing follows, and its file goes, or has gone
+    Column("noted_at", Moment, nullable=False),  # when this row was written last
+    sqlite_with_rowid=False,
+)
+
+audit_counts: Final = Table(
+    "audit_counts",
+    metadata,
+    Column("key_id", Text, primary_key=True),  # empty: without a key
+    Column("hour", Moment, primary_key=True),  # its beginning
+    Column("outcome", Text, primary_key=True),  # 2xx and so on, aborted, or refused:<code>
+    Column("organization_id", Text, primary_key=True),  # empty: of nobody
+    Column("requests", BigInteger, nullable=False),
+    Index("ix_audit_counts_organization", "organization_id", "hour"),
+    Index("ix_audit_counts_hour", "hour"),  # for the removal of old ones
+    sqlite_with_rowid=False,
+)

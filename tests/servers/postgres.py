@@ -39,8 +39,9 @@ def _program(name: str) -> str:
 class PostgresServer:
     """Keeps its port and its data over a restart."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, options: tuple[str, ...] = _OPTIONS) -> None:
         self._data = directory / "data"
+        self._options = options
         self._log = directory / "postgres.log"
         self._user = USER if os.geteuid() == 0 else None
         if self._user is not None:
@@ -86,7 +87,7 @@ class PostgresServer:
     def _start(self) -> ServerProcess:
         for _ in range(10):
             self.port = self.port or free_port()
-            options = [word for option in _OPTIONS for word in ("-c", option)]
+            options = [word for option in self._options for word in ("-c", option)]
             place = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
             argv = [_program("postgres"), "-D", str(self._data), *place, *options]
             process = ServerProcess(argv, self._log, self._user)
@@ -110,10 +111,10 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(options: tuple[str, ...] = _OPTIONS) -> Iterator[PostgresServer]:
     """One of its own; it takes a second or two to make."""
     with tempfile.TemporaryDirectory(prefix="keygate-postgres-", ignore_cleanup_errors=True) as directory:
-        server = PostgresServer(Path(directory))
+        server = PostgresServer(Path(directory), options)
         try:
             yield server
         finally:
