@@ -23,12 +23,16 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.control.recording_state import RecordingState
     from gateway.control.relay_state import RelayState
+    from gateway.control.worker_counts import WorkerCounts
     from gateway.lifecycle import Message
 
     Reason = dict[str, str]
 
 _STORE_TIMEOUT_SECONDS: Final = 2.0
+_SPOOL_ALARM: Final = 0.8
+_AWAY_ALARM_SECONDS: Final = 60.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -55,12 +59,20 @@ class Health:
     """The two answers. `probe_store` returns when the store can be read and raises GatewayError when it cannot."""
 
     def __init__(
-        self, workers: Workers, probe_store: Callable[[], Awaitable[None]], relay: RelayState | None = None
+        self,
+        workers: Workers,
+        probe_store: Callable[[], Awaitable[None]],
+        relay: RelayState | None = None,
+        *,
+        recording: RecordingState | None = None,
+        counts: WorkerCounts | None = None,
     ) -> None:
-        """`relay` is there where Redis is configured."""
+        """`relay` is there where Redis is configured, `recording` where requests are recorded."""
         self._workers = workers
         self._probe_store = probe_store
         self._relay = relay
+        self._recording = recording
+        self._counts = counts
 
     def routes(self) -> list[web.RouteDef]:
         """To be added to the control application."""
@@ -76,9 +88,10 @@ class Health:
         `reasons` say why nothing can be served, `degraded` what is away although something can.
         """
         reasons = self._worker_reasons()
-        degraded = self._redis_troubles()
+        redis_troubles = self._redis_troubles()
+        degraded = [*redis_troubles, *self._recording_troubles()]
         if not await self._store_is_readable():
-            if self._relay is not None and not degraded:
+            if self._relay is not None and not redis_troubles:
                 degraded.append(_reason("store_unreachable", "The store cannot be read; Redis knows every key."))
             else:
                 reasons.append(_reason("key_store_unavailable", "The key store cannot be read."))
@@ -91,6 +104,9 @@ class Health:
             return [_reason("draining", "The gateway is stopping.")]
         if self._workers.ready == 0:
             return [_reason("no_worker_ready", f"None of {self._workers.of} workers is ready.")]
+        told = [] if self._counts is None else self._counts.all()
+        if told and all(each.audit_blocked for each in told):
+            return [_reason("audit_log_full", "No request can be put on record, so none is served.")]
         return []
 
     def _redis_troubles(self) -> list[Reason]:
@@ -102,6 +118,18 @@ class Health:
             detail = "The key table in Redis is being built; workers ask the store."
             return [_reason("key_table_incomplete", detail)]
         return []
+
+    def _recording_troubles(self) -> list[Reason]:
+        found = []
+        recording = self._recording
+        if recording is None:
+            return []
+        if recording.spool_bytes >= _SPOOL_ALARM * recording.limit_bytes:
+            detail = "The spool of requests that are not in the store yet is nearly full."
+            found.append(_reason("audit_spool_filling", detail))
+        if recording.store_away_seconds > _AWAY_ALARM_SECONDS:
+            found.append(_reason("audit_store_unreachable", "Requests wait to be taken into the record."))
+        return found
 
     async def _store_is_readable(self) -> bool:
         try:

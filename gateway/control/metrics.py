@@ -1,4 +1,4 @@
-"""`/metrics`, in Prometheus' text format: what this node's workers count, and how its store and its Redis are doing.
+"""`/metrics`, in Prometheus' text format: what this node's workers count, and how its stores and its spool are doing.
 
 Invariant: whoever can reach the control listener may read it, without a key, as with `/healthz`. So it holds numbers
 alone; labels are slots, process ids and fixed words, never a key, a path, an address or anything that a client sent.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.control.api.propagation import Propagation, PropagationShape
     from gateway.control.health import Workers
+    from gateway.control.recording_state import RecordingState
     from gateway.control.relay_state import RelayState
     from gateway.control.worker_counts import WorkerCount, WorkerCounts
 
@@ -75,6 +76,7 @@ class Facts:
     """The newest change of the store; None where the store did not answer."""
     relay: RelayState | None
     propagation: MeasuredPropagation
+    recording: RecordingState | None = None
 
     def lag(self, count: WorkerCount) -> Number:
         """How many changes a worker is behind."""
@@ -85,6 +87,10 @@ class Facts:
     def of_relay(self, value: Callable[[RelayState], Number]) -> Number:
         """Something of the relay, where there is one."""
         return None if self.relay is None else value(self.relay)
+
+    def of_recording(self, value: Callable[[RecordingState], Number]) -> Number:
+        """Something of the recorder, where requests are recorded."""
+        return None if self.recording is None else value(self.recording)
 
 
 Kind = Literal["counter", "gauge"]
@@ -154,6 +160,18 @@ OF_WORKERS: Final = (
         "How long the worker may still serve from memory without a new proof that it is current.",
         lambda _, w: w.proven_for_seconds,
     ),
+    OfWorkers(
+        "gateway_audit_spooled_total",
+        "counter",
+        "Records of requests that workers wrote to the spool; of a request that lasts, two.",
+        lambda _, w: w.audit_entries,
+    ),
+    OfWorkers(
+        "gateway_audit_blocked",
+        "gauge",
+        "1 while the worker refuses requests, since they could not be recorded.",
+        lambda _, w: w.audit_blocked,
+    ),
 )
 
 OF_NODE: Final = (
@@ -204,6 +222,54 @@ OF_NODE: Final = (
         "Changes that were answered while a worker had not said that it follows.",
         lambda f: f.propagation.silent,
     ),
+    OfNode(
+        "gateway_audit_entries_total",
+        "counter",
+        "Records of requests that this process took into the store.",
+        lambda f: f.of_recording(lambda recording: recording.entries),
+    ),
+    OfNode(
+        "gateway_audit_lag_seconds",
+        "gauge",
+        "Age of the oldest record that is not in the store yet; absent while another process records.",
+        lambda f: f.of_recording(lambda recording: recording.lag_seconds),
+    ),
+    OfNode(
+        "gateway_audit_spool_bytes",
+        "gauge",
+        "What the spool takes on the disk.",
+        lambda f: f.of_recording(lambda recording: recording.spool_bytes),
+    ),
+    OfNode(
+        "gateway_audit_spool_limit_bytes",
+        "gauge",
+        "What the spool may take.",
+        lambda f: f.of_recording(lambda recording: recording.limit_bytes),
+    ),
+    OfNode(
+        "gateway_audit_damaged_bytes_total",
+        "counter",
+        "What could not be read in the spool.",
+        lambda f: f.of_recording(lambda recording: recording.damaged_bytes),
+    ),
+    OfNode(
+        "gateway_audit_unrecorded_refusals_total",
+        "counter",
+        "Refusals beyond `audit.refusals_per_second`, which are on record by their number alone.",
+        lambda f: f.of_recording(lambda recording: recording.unrecorded_refusals),
+    ),
+    OfNode(
+        "gateway_audit_dropped_segments_total",
+        "counter",
+        "Segments of the spool that were given up for want of room (`audit.when_full`).",
+        lambda f: f.of_recording(lambda recording: recording.dropped_segments),
+    ),
+    OfNode(
+        "gateway_audit_ndjson_failures_total",
+        "counter",
+        "Records that could not be copied to `audit.ndjson`.",
+        lambda f: f.of_recording(lambda recording: recording.sink_failures),
+    ),
 )
 
 
@@ -217,6 +283,8 @@ class Metrics:
         newest_change: Callable[[], Awaitable[int]],
         relay: RelayState | None,
         propagation: MeasuredPropagation,
+        *,
+        recording: RecordingState | None = None,
     ) -> None:
         """`newest_change` asks the store, and raises GatewayError where it cannot be asked."""
         self._workers = workers
@@ -224,6 +292,7 @@ class Metrics:
         self._newest_change = newest_change
         self._relay = relay
         self._propagation = propagation
+        self._recording = recording
 
     def routes(self) -> list[web.RouteDef]:
         """To be added to the control application."""
@@ -232,7 +301,8 @@ class Metrics:
     async def metrics(self, _: web.Request) -> web.Response:
         """200, with everything there is."""
         head = await head_of(self._newest_change)
-        facts = Facts(self._workers, tuple(self._counts.all()), head, self._relay, self._propagation)
+        counts = tuple(self._counts.all())
+        facts = Facts(self._workers, counts, head, self._relay, self._propagation, self._recording)
         headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
         return web.Response(body=exposition(facts), headers=headers)
 

@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from gateway.control.status import Administration
     from gateway.control.worker_counts import WorkerCounts
     from gateway.services.log_guard import LogGuard
+    from gateway.services.recorder import Recorder
     from gateway.services.relay import Relay
     from gateway.settings.model import Settings
+    from gateway.store.audit_store import AuditStore
     from gateway.store.key_table import KeyTable
 
 _PROBE_TIMEOUT_MILLISECONDS: Final = 1000
+_LAST_RECORDS_SECONDS: Final = 3.0
+"""How long the end is put off for what workers wrote last; what is left then is taken up after the next start."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -63,7 +67,7 @@ def _serve(order: StartOrder, channel: SupervisorChannel) -> None:
     asyncio.run(_serve_until_drained(order, channel))
 
 
-async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) -> None:
+async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) -> None:  # noqa: PLR0915 - see below
     """Build all parts, each from those above it, and run them.
 
     Longer than functions are here: it is the one list of what this process is made of, and cutting it would hand most
@@ -81,6 +85,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
     from gateway.services.log_guard import LogGuard  # noqa: PLC0415
     from gateway.services.reload_events import ReloadEvents  # noqa: PLC0415
     from gateway.services.worker_roll import WorkerRoll  # noqa: PLC0415
+    from gateway.store.audit_factory import audit_store  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
 
     settings, host = order.settings, socket.gethostname()
@@ -92,6 +97,9 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
         # A store that is a file is not taken back under a running gateway: it is another file then, which is noticed.
         guard = None if settings.store.is_sqlite else LogGuard(engine)
         newest_change = _newest_change(settings, engine)
+        requests = audit_store(settings, engine)
+        ended.push_async_callback(requests.close)
+        recorder = _recorder(settings, engine, requests)
 
         def announce() -> None:
             if relay is not None:
@@ -127,16 +135,19 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
             relay=relay,
             reloads=reloads,
             trail=ReloadEvents(engine),
+            recording=recorder,
         )
         measured = MeasuredPropagation(following)
-        services = _services(settings, engine, administration)
+        services = _services(settings, engine, administration, requests, recorder)
         api = routes(services, measured, bare_authorization=settings.auth.bare_authorization)
-        metrics = Metrics(workers, counts, newest_change, relay, measured)
-        served = [*Health(workers, probe_store, relay).routes(), *metrics.routes(), *api]
+        metrics = Metrics(workers, counts, newest_change, relay, measured, recording=recorder)
+        health = Health(workers, probe_store, relay, recording=recorder, counts=counts)
+        served = [*health.routes(), *metrics.routes(), *api]
         # A defect in one of the tasks ends the process, and the supervisor starts another.
         async with asyncio.TaskGroup() as group:
             running = [following.run(), *(each.run() for each in (relay, guard) if each is not None)]
             tasks = [group.create_task(task) for task in running]
+            recording = None if recorder is None else group.create_task(recorder.run())
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):
                 # Without a single change nothing was ever created: somebody's first start.
                 first_start = not order.restarted and await newest_change() == 0
@@ -144,6 +155,11 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
                 await drained.wait()
             for task in tasks:
                 task.cancel()
+            if recorder is not None and recording is not None:
+                # Workers end first, so what they wrote last is there now.
+                recorder.drain()
+                await asyncio.wait([recording], timeout=_LAST_RECORDS_SECONDS)
+                recording.cancel()
 
 
 def _dispatch(
@@ -180,12 +196,36 @@ def _relay(engine: AsyncEngine, table: KeyTable) -> Relay:
     return Relay(engine, table)
 
 
-def _services(settings: Settings, engine: AsyncEngine, administration: Administration) -> Services:
+def _recorder(settings: Settings, engine: AsyncEngine, requests: AuditStore) -> Recorder | None:
+    """Build what takes requests into the record; also where they are not recorded any more, and some were left over."""
+    directory = settings.audit_directory / "spool"
+    if settings.audit.record != "all" and not directory.is_dir():
+        return None
+    from gateway.services.ndjson_sink import NdjsonSink  # noqa: PLC0415
+    from gateway.services.recorder import Recorder  # noqa: PLC0415
+
+    return Recorder(
+        engine,
+        requests,
+        directory,
+        retention_days=settings.audit.retention_days,
+        limit_bytes=settings.audit.spool_limit_mebibytes << 20,
+        sink=None if settings.audit.ndjson is None else NdjsonSink(settings.audit.ndjson),
+    )
+
+
+def _services(
+    settings: Settings,
+    engine: AsyncEngine,
+    administration: Administration,
+    requests: AuditStore,
+    recorder: Recorder | None,
+) -> Services:
     """Build what the admin API calls, by the settings."""
     # As late as the other imports of this process, and for the same reason.
     from gateway.control.api.operation import Services  # noqa: PLC0415
+    from gateway.services.audit import AuditService  # noqa: PLC0415
     from gateway.services.authentication import Authenticator  # noqa: PLC0415
-    from gateway.services.events import EventService  # noqa: PLC0415
     from gateway.services.keys import KeyService  # noqa: PLC0415
     from gateway.services.members import MemberService  # noqa: PLC0415
     from gateway.services.organizations import OrganizationService  # noqa: PLC0415
@@ -198,7 +238,7 @@ def _services(settings: Settings, engine: AsyncEngine, administration: Administr
         members=MemberService(engine, key_prefix=prefix),
         service_accounts=ServiceAccountService(engine),
         organizations=OrganizationService(engine, key_prefix=prefix),
-        events=EventService(engine),
+        audit=AuditService(engine, requests, recorder if settings.audit.record == "all" else None),
         gateway=administration,
         route_permissions=frozenset(each for route in settings.routes for each in route.permissions),
     )

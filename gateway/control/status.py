@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.control.health import Workers
+    from gateway.control.recording_state import RecordingState
     from gateway.control.relay_state import RelayState
     from gateway.control.reloads import Reloads
     from gateway.control.worker_counts import WorkerCount, WorkerCounts
@@ -97,6 +98,31 @@ class RedisStatus(Shape):
     rebuilds: int
 
 
+class RecordingStatus(Shape):
+    """The record of requests on this node: what workers wrote to the spool, and what of it is in the store."""
+
+    active: bool
+    """Whether the process that answers records; during a reload, the one before it may still be at it."""
+    lag_seconds: float | None
+    """Age of the oldest record that is not in the store yet, 0 without any; null where another process records."""
+    store_reachable: bool
+    """Whether the store took the last batch."""
+    spool_bytes: int
+    spool_limit_bytes: int
+    entries: int
+    """Records taken into the store since this process began, as are the following."""
+    damaged_bytes: int
+    """What could not be read in the spool."""
+    unrecorded_refusals: int
+    """Refusals on record by their number alone."""
+    dropped_segments: int
+    """Parts of the spool that were given up for want of room."""
+    ndjson_failures: int
+    """Records that could not be copied to audit.ndjson."""
+    workers_blocked: int
+    """Workers that refuse requests, since they could not be recorded."""
+
+
 class GatewayStatus(Shape):
     """The gateway, as the node that answers sees it."""
 
@@ -112,6 +138,8 @@ class GatewayStatus(Shape):
     store: StoreStatus
     redis: RedisStatus | None
     """Null where no Redis is configured."""
+    recording: RecordingStatus | None
+    """Null where requests are not recorded, and none were left to be."""
     workers: tuple[WorkerStatus, ...]
 
 
@@ -187,6 +215,7 @@ class Administration:
         relay: RelayState | None,
         reloads: Reloads,
         trail: ReloadTrail,
+        recording: RecordingState | None = None,
     ) -> None:
         """`newest_change` asks the store, and raises GatewayError where it cannot be asked."""
         self._node = node
@@ -198,6 +227,7 @@ class Administration:
         self._relay = relay
         self._reloads = reloads
         self._trail = trail
+        self._recording = recording
 
     async def status(self, caller: Caller) -> GatewayStatus:
         """Return how things stand. Raises NotAllowed."""
@@ -217,6 +247,7 @@ class Administration:
             workers_of=workers.of,
             store=StoreStatus(reachable=head is not None, head=head),
             redis=None if self._relay is None else _redis(self._relay),
+            recording=None if self._recording is None else self._recorded(self._recording),
             workers=tuple(self._worker(each) for each in sorted(members, key=_place)),
         )
 
@@ -232,6 +263,22 @@ class Administration:
         except GatewayError as error:  # it is done, whatever becomes of its trace
             _log.warning("a reload is missing in the trail", extra={"reason": error.internal or error.detail})
         return Reloaded(changed=outcome.changed)
+
+    def _recorded(self, recording: RecordingState) -> RecordingStatus:
+        lag = recording.lag_seconds
+        return RecordingStatus(
+            active=recording.active,
+            lag_seconds=None if lag is None else round(lag, 3),
+            store_reachable=not recording.store_away_seconds,
+            spool_bytes=recording.spool_bytes,
+            spool_limit_bytes=recording.limit_bytes,
+            entries=recording.entries,
+            damaged_bytes=recording.damaged_bytes,
+            unrecorded_refusals=recording.unrecorded_refusals,
+            dropped_segments=recording.dropped_segments,
+            ndjson_failures=recording.sink_failures,
+            workers_blocked=sum(1 for each in self._counts.all() if each.audit_blocked),
+        )
 
     def _worker(self, member: MemberFacts) -> WorkerStatus:
         count = self._counts.of(member.pid) if member.own else None

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.control.health import Health, Workers
+from gateway.control.worker_counts import WorkerCounts
 from gateway.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ async def readable() -> None:
 
 async def unreadable() -> None:
     raise StoreUnavailable("The key store /var/lib/x.db is gone.", internal="secret path")
+
+
+@dataclass
+class Recording:
+    """What a recorder says of itself."""
+
+    active: bool = True
+    entries: int = 7
+    lag_seconds: float | None = 0.5
+    spool_bytes: int = 79
+    limit_bytes: int = 100
+    damaged_bytes: int = 3
+    unrecorded_refusals: int = 5
+    dropped_segments: int = 1
+    store_away_seconds: float = 0.0
+    sink_failures: int = 2
 
 
 async def _client(aiohttp_client: AiohttpClient, health: Health) -> Client:
@@ -103,3 +120,47 @@ async def test_readyz_is_200_while_anybody_knows_every_key_and_names_who_is_away
     assert answer.status == status
     assert [each["code"] for each in body["reasons"]] == reasons
     assert [each["code"] for each in body["degraded"]] == degraded
+
+
+@pytest.mark.parametrize(
+    ("recording", "degraded"),
+    [
+        (Recording(store_away_seconds=59), []),
+        (Recording(spool_bytes=80), ["audit_spool_filling"]),
+        (Recording(store_away_seconds=61), ["audit_store_unreachable"]),
+    ],
+)
+async def test_readyz_names_what_keeps_requests_from_being_recorded_while_they_are_served(
+    aiohttp_client: AiohttpClient, recording: Recording, degraded: list[str]
+) -> None:
+    health = Health(Workers(ready=1, of=1), readable, Relay(), recording=recording)
+    client = await _client(aiohttp_client, health)
+    async with client.get("/readyz") as answer:
+        body = await answer.json()
+    assert (answer.status, [each["code"] for each in body["degraded"]]) == (200, degraded)
+
+
+@pytest.mark.parametrize(("blocked", "status"), [((0, 0), 200), ((1, 0), 200), ((1, 1), 503)])
+async def test_readyz_is_503_when_every_worker_refuses_since_nothing_can_be_recorded(
+    aiohttp_client: AiohttpClient, blocked: tuple[int, int], status: int
+) -> None:
+    counts = WorkerCounts()
+    counts.update({"following": [{"pid": pid} for pid, _ in enumerate(blocked)]})
+    for pid, each in enumerate(blocked):
+        counts.counted({"pid": pid, "name": f"worker-{pid}", "audit_blocked": each})
+    health = Health(Workers(ready=2, of=2), readable, recording=Recording(), counts=counts)
+    client = await _client(aiohttp_client, health)
+    async with client.get("/readyz") as answer:
+        reasons = [each["code"] for each in (await answer.json())["reasons"]]
+    assert (answer.status, reasons) == (status, ["audit_log_full"] if status == 503 else [])
+
+
+async def test_a_store_that_is_away_is_no_trouble_of_redis_where_the_spool_fills_up(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    health = Health(Workers(ready=1, of=1), unreadable, Relay(), recording=Recording(spool_bytes=90))
+    client = await _client(aiohttp_client, health)
+    async with client.get("/readyz") as answer:
+        body = await answer.json()
+    assert answer.status == 200
+    assert [each["code"] for each in body["degraded"]] == ["audit_spool_filling", "store_unreachable"]

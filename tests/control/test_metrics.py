@@ -15,7 +15,7 @@ from gateway.control.health import Workers
 from gateway.control.metrics import Facts, MeasuredPropagation, Metrics, exposition
 from gateway.control.worker_counts import WorkerCount, WorkerCounts
 from gateway.errors import StoreUnavailable
-from tests.control.test_health import Relay
+from tests.control.test_health import Recording, Relay
 
 if TYPE_CHECKING:
     from pytest_aiohttp import AiohttpClient
@@ -44,6 +44,7 @@ def _facts(**others: object) -> Facts:
         "head": 7,
         "relay": Relay(),
         "propagation": MeasuredPropagation(Answers()),
+        "recording": Recording(),
     }
     return Facts(**{**facts, **others})  # type: ignore[arg-type]  # by name, as above
 
@@ -83,6 +84,27 @@ def test_what_is_not_known_has_no_sample_instead_of_a_zero() -> None:
     assert not [
         each for each in samples if each.startswith(("gateway_store_head", "gateway_redis", "gateway_worker_lag"))
     ]
+
+
+def test_the_record_of_requests_is_told_of_the_node_and_of_each_worker() -> None:
+    count = WorkerCount("worker-0", 41, audit_entries=9, audit_blocked=1)
+    samples = _samples(_facts(counts=(count,)))
+    assert samples["gateway_audit_spooled_total{pid=41,worker=worker-0}"] == 9
+    assert samples["gateway_audit_blocked{pid=41,worker=worker-0}"] == 1
+    told = {name: value for name, value in samples.items() if name.startswith("gateway_audit") and "{" not in name}
+    assert told == {
+        "gateway_audit_entries_total": 7,
+        "gateway_audit_lag_seconds": 0.5,
+        "gateway_audit_spool_bytes": 79,
+        "gateway_audit_spool_limit_bytes": 100,
+        "gateway_audit_damaged_bytes_total": 3,
+        "gateway_audit_unrecorded_refusals_total": 5,
+        "gateway_audit_dropped_segments_total": 1,
+        "gateway_audit_ndjson_failures_total": 2,
+    }
+    waiting = _samples(_facts(recording=Recording(active=False, lag_seconds=None)))
+    assert "gateway_audit_lag_seconds" not in waiting
+    assert not [each for each in _samples(_facts(counts=(), recording=None)) if each.startswith("gateway_audit")]
 
 
 def test_a_table_in_a_redis_that_does_not_answer_is_not_called_complete() -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from gateway.recording.spool_directory import SpoolDirectory
 from gateway.services.organizations import OrganizationService
-from gateway.settings.model import AuthSettings, RouteSettings, Settings, StoreSettings
+from gateway.settings.model import AuditSettings, AuthSettings, RouteSettings, Settings, StoreSettings
 from gateway.store.engine import create_engine
 from gateway.store.migrate import migrate
 from gateway.store.sqlite_reader import SqliteReader
+from tests.recording.spool_writer import Worker, entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,3 +145,65 @@ async def test_the_admin_api_is_served_on_the_store_by_the_settings(
     refused = call("GET", "/me")
     assert (refused.status_code, refused.json()["code"]) == (401, "invalid_api_key")
     assert 'realm="here"' in refused.headers["WWW-Authenticate"]
+
+
+async def test_what_workers_wrote_is_recorded_shown_and_taken_up_to_the_last_at_the_end(
+    control: Callable[..., Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    migrate(url)
+    engine = create_engine(url)
+    made = await OrganizationService(engine).initialise("Acme", "ada@example.com")
+    await engine.dispose()
+    spool = SpoolDirectory(tmp_path / "spool")
+    spool.open()
+    worker = Worker(spool)
+    process = control(url)
+    process.report()
+    process.report()
+    process.send(command="workers", ready=1, of=1, draining=False, following=[])
+    headers = {"X-API-KEY": made.key.secret or ""}
+    whose = {"key_id": made.key.id, "organization_id": made.organization.id, "owner_id": made.key.owner.id}
+
+    def get(path: str) -> requests.Response:
+        return requests.get(f"{process.url}{path}", headers=headers, timeout=30)
+
+    def recorded() -> list[str]:
+        return [each["request_id"] for each in get("/v1/audit?kind=request").json()["items"]]
+
+    assert recorded() == []
+    worker.write(entry(1, **whose))
+    eventually(lambda: recorded() == ["r1"])
+    eventually(lambda: "gateway_audit_entries_total 1.0" in get("/metrics").text)
+    status = get("/v1/status").json()["recording"]
+    assert (status["active"], status["entries"], status["store_reachable"]) == (True, 1, True)
+    assert status["spool_limit_bytes"] == 1 << 30
+    key = get(f"/v1/keys/{made.key.id}").json()
+    assert key["last_used"]["address"] == "192.0.2.7"
+    worker.write(entry(2, **whose))
+    worker.drain()
+    process.send(command="drain")
+    assert process.process.wait() == 0
+    assert spool.segments() == []
+
+
+def test_what_was_left_to_be_recorded_is_also_where_nothing_is_any_more(
+    control: Callable[..., Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    spool = SpoolDirectory(tmp_path / "spool")
+    spool.open()
+    worker = Worker(spool)
+    worker.write(entry(1))
+    worker.die()
+    process = control(f"sqlite:///{tmp_path}/gateway.db", audit=AuditSettings(record="none"))
+    process.report()
+    process.report()
+    eventually(lambda: not spool.segments())
+
+
+def test_nothing_is_made_where_requests_are_not_recorded(control: Callable[..., Control], tmp_path: Path) -> None:
+    process = control(f"sqlite:///{tmp_path}/gateway.db", audit=AuditSettings(record="changes"))
+    process.report()
+    process.report()
+    assert "\ngateway_audit_entries_total " not in requests.get(f"{process.url}/metrics", timeout=30).text
+    assert {each.name for each in tmp_path.iterdir()} <= {"gateway.db", "gateway.db-wal", "gateway.db-shm"}

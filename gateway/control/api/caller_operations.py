@@ -35,7 +35,7 @@ class KnownPermissions(Shape):
 
 
 async def _me(services: Services, call: Call) -> Me:
-    return await services.authenticator.me(call.caller)
+    return await services.authenticator.me(call.caller, uses_recorded=services.audit.recording)
 
 
 async def _permissions(services: Services, call: Call) -> KnownPermissions:

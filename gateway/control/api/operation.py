@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from gateway.control.api.query import QueryParameter
     from gateway.control.status import Administration
     from gateway.services.actor import Caller
+    from gateway.services.audit import AuditService
     from gateway.services.authentication import Authenticator
     from gateway.services.changed import Changed
-    from gateway.services.events import EventService
     from gateway.services.keys import KeyService
     from gateway.services.members import MemberService
     from gateway.services.organizations import OrganizationService
@@ -43,7 +43,7 @@ class Services:
     members: MemberService
     service_accounts: ServiceAccountService
     organizations: OrganizationService
-    events: EventService
+    audit: AuditService
     gateway: Administration
     route_permissions: Collection[str] = ()
     """The permissions that routes ask for, for `GET /v1/permissions`."""

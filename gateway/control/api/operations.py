@@ -37,6 +37,6 @@ SUBJECTS: Final = {
     member_operations.SUBJECT: "People of the organization, and what they may do.",
     service_account_operations.SUBJECT: "Owners of keys that are no people: pipelines, services.",
     organization_operations.SUBJECT: "Rules for keys, and whose keys they are.",
-    trail_operations.SUBJECT: "Who changed what, and when.",
+    trail_operations.SUBJECT: "Who changed what, and who asked for what.",
     gateway_operations.SUBJECT: "The gateway itself, for those who operate it.",
 }

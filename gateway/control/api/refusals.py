@@ -64,6 +64,7 @@ _BY_STATUS: Final[Mapping[int, Mapping[str, str]]] = {
         "restart_required": "A setting differs that a running gateway cannot change; nothing was changed.",
         "reload_in_progress": "Another reload is under way, or the gateway is stopping.",
         "reload_failed": "A new process did not get ready; what was not replaced goes on.",
+        "requests_not_recorded": "The settings say that requests are not recorded.",
         "idempotency_key_reused": "The Idempotency-Key came with another request before.",
     },
     412: {"version_mismatch": "The thing has changed since it was read."},

@@ -20,8 +20,8 @@ from gateway.control.api.operation import Services
 from gateway.control.api.propagation import PropagationShape, SilentWorker
 from gateway.control.api.routes import routes
 from gateway.control.listener import serve
+from gateway.services.audit import AuditService
 from gateway.services.authentication import Authenticator
-from gateway.services.events import EventService
 from gateway.services.keys import KeyService
 from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
@@ -29,6 +29,7 @@ from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine
 from gateway.store.migrate import migrate
 from tests.administration import administration
+from tests.memory_audit_store import FixedVerification, MemoryAuditStore
 from tests.servers.postgres_store import PostgresStore
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Api:
     session: aiohttp.ClientSession
     clock: Clock
     propagation: CountingPropagation
+    requests: MemoryAuditStore
     keys: dict[str, str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
@@ -130,14 +132,14 @@ class Api:
         return answer.json
 
 
-def build_services(engine: AsyncEngine, clock: Clock) -> Services:
+def build_services(engine: AsyncEngine, clock: Clock, requests: MemoryAuditStore) -> Services:
     return Services(
         authenticator=Authenticator(engine, clock=clock),
         keys=KeyService(engine, clock=clock),
         members=MemberService(engine, clock=clock),
         service_accounts=ServiceAccountService(engine, clock=clock),
         organizations=OrganizationService(engine, clock=clock),
-        events=EventService(engine),
+        audit=AuditService(engine, requests, FixedVerification(), clock=clock),
         gateway=administration(engine, clock),
         route_permissions=ROUTE_PERMISSIONS,
     )
@@ -171,12 +173,12 @@ async def populate(api: Api, services: Services) -> None:
 @contextlib.asynccontextmanager
 async def running(store_url: str, clock: Clock) -> AsyncIterator[tuple[Api, Services]]:
     """Serve on a migrated store, inside the block."""
-    engine, propagation = create_engine(store_url), CountingPropagation()
-    services = build_services(engine, clock)
+    engine, propagation, requests = create_engine(store_url), CountingPropagation(), MemoryAuditStore()
+    services = build_services(engine, clock, requests)
     with socket.create_server(("127.0.0.1", 0)) as opened:
         url, fd = f"http://127.0.0.1:{opened.getsockname()[1]}", opened.detach()
     async with serve(fd, routes(services, propagation)), aiohttp.ClientSession() as session:
-        yield Api(url, session, clock, propagation), services
+        yield Api(url, session, clock, propagation, requests), services
     await engine.dispose()
 
 
