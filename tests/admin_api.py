@@ -15,8 +15,8 @@ from gateway.control.api.operation import Services
 from gateway.control.api.propagation import NoWorkers
 from gateway.control.api.routes import routes
 from gateway.control.listener import serve
+from gateway.services.audit import AuditService
 from gateway.services.authentication import Authenticator
-from gateway.services.events import EventService
 from gateway.services.keys import KeyService
 from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
@@ -24,6 +24,7 @@ from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine
 from gateway.store.migrate import migrate
 from tests.administration import administration
+from tests.memory_audit_store import FixedVerification, MemoryAuditStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 class AdminApi:
     """Running inside the block. `secret` is the key of the first organization's admin."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, recording: bool = True) -> None:
+        self._recording = recording
         self.store = directory / "gateway.db"
+        self.requests = MemoryAuditStore()
+        self.verification = FixedVerification()
         self.made: Initialised
         self.secret = ""
         listening = socket.create_server(("127.0.0.1", 0))
@@ -73,7 +77,7 @@ class AdminApi:
                 members=MemberService(engine),
                 service_accounts=ServiceAccountService(engine),
                 organizations=organizations,
-                events=EventService(engine),
+                audit=AuditService(engine, self.requests, self.verification if self._recording else None),
                 gateway=administration(engine),
                 route_permissions=("orders:read",),
             )

@@ -35,12 +35,25 @@ _STATUSES: Final = {
 _LONGEST_KEY_FILE_BYTES: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Connection:
     """What a command gets: the client, and whether JSON is wanted."""
 
     client: "Client"
     json: bool
+
+    @functools.cached_property
+    def uses_recorded(self) -> bool:
+        """Whether the gateway records what keys are used for; asked once, and no where it cannot be told.
+
+        It may be the calling key that was just ended. For JSON, which has no words for it, nobody is asked.
+        """
+        from gateway.client import ClientError
+
+        try:
+            return not self.json and self.client.me().uses_recorded
+        except ClientError:
+            return False
 
 
 def connected(command: Callable[..., None]) -> Callable[..., None]:

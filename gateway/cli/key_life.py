@@ -33,7 +33,7 @@ app = typer.Typer()  # its commands join those of `keys`
 def disable(connection: Connection, key_id: KeyId) -> None:
     """Stop a key until it is enabled again."""
     changed = connection.client.keys.disable(key_id)
-    show(connection, changed, key_fields(changed))
+    show(connection, changed, key_fields(connection, changed))
 
 
 @app.command()
@@ -41,7 +41,7 @@ def disable(connection: Connection, key_id: KeyId) -> None:
 def enable(connection: Connection, key_id: KeyId) -> None:
     """Let a disabled key work again."""
     changed = connection.client.keys.enable(key_id)
-    show(connection, changed, key_fields(changed))
+    show(connection, changed, key_fields(connection, changed))
 
 
 @app.command()
@@ -54,9 +54,9 @@ def revoke(
 ) -> None:
     """End a key for good; it stays in the list."""
     if not yes:
-        _confirm("Revoke", connection.client.keys.get(key_id))
+        _confirm("Revoke", connection, connection.client.keys.get(key_id))
     changed = connection.client.keys.revoke(key_id, reason=reason)
-    show(connection, changed, key_fields(changed))
+    show(connection, changed, key_fields(connection, changed))
 
 
 @app.command()
@@ -64,9 +64,9 @@ def revoke(
 def delete(connection: Connection, key_id: KeyId, yes: Yes = False) -> None:
     """Remove a key for good, from the list too. Prints it a last time."""
     if not yes:
-        _confirm("Delete", connection.client.keys.get(key_id))
+        _confirm("Delete", connection, connection.client.keys.get(key_id))
     deleted = connection.client.keys.delete(key_id)
-    show(connection, deleted, key_fields(deleted))
+    show(connection, deleted, key_fields(connection, deleted))
 
 
 @app.command()
@@ -81,7 +81,7 @@ def rotate(connection: Connection, key_id: KeyId, grace: Grace = None) -> None:
 def finish_rotation(connection: Connection, key_id: KeyId) -> None:
     """End the old secret of a rotated key now."""
     changed = connection.client.keys.finish_rotation(key_id)
-    show(connection, changed, key_fields(changed))
+    show(connection, changed, key_fields(connection, changed))
 
 
 def show_rotated(connection: Connection, rotated: "IssuedKey") -> None:
@@ -95,10 +95,12 @@ def show_rotated(connection: Connection, rotated: "IssuedKey") -> None:
     complain("1. put the new one wherever the old one is used")
     page = f" --origin {rotated.allowed_origins[0]}" if rotated.allowed_origins else ""
     complain(f"2. check that it is good: gateway keys verify{page}")
-    complain(f"3. make sure that nothing uses the old one any more; {last_used_sentence(previous.last_used)}")
+    complain(
+        f"3. make sure that nothing uses the old one any more; {last_used_sentence(connection, previous.last_used)}"
+    )
     complain(f"4. then end it: gateway keys finish-rotation {rotated.id}")
 
 
-def _confirm(verb: str, key: "Key") -> None:
-    known = f"{key.id}: {last_used_sentence(key.last_used)}"
+def _confirm(verb: str, connection: Connection, key: "Key") -> None:
+    known = f"{key.id}: {last_used_sentence(connection, key.last_used)}"
     confirm(verb, f"the key {key.name!r} of {key.owner.name} (…{key.tail or ''})", known)

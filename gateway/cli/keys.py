@@ -87,7 +87,7 @@ def create(
 def show_issued(connection: Connection, made: "IssuedKey") -> None:
     """Print a key with its new secret, and what there is to know about that."""
     _warn(made.warnings)
-    show(connection, made, [("secret", made.secret or ""), *key_fields(made)])
+    show(connection, made, [("secret", made.secret or ""), *key_fields(connection, made)])
     if made.secret is not None:
         complain("keep the secret now: only its hash is stored, and it is never shown again")
     else:
@@ -124,7 +124,7 @@ def list_keys(
     page = connection.client.keys.page(
         status=status, owner=owner, search=search, unused_days=unused_days, sort=sort, cursor=cursor, limit=limit
     )
-    show_page(connection, page, KEY_HEADS, [key_row(key) for key in page.items])
+    show_page(connection, page, KEY_HEADS, [key_row(connection, key) for key in page.items])
 
 
 @app.command("show")
@@ -132,7 +132,7 @@ def list_keys(
 def show_key(connection: Connection, key_id: KeyId) -> None:
     """Show one key, without its secret."""
     key = connection.client.keys.get(key_id)
-    show(connection, key, key_fields(key))
+    show(connection, key, key_fields(connection, key))
 
 
 @app.command()
@@ -166,7 +166,7 @@ def update(
         allowed_origins=UNCHANGED if origin is None and not any_origin else origin,
         if_match=if_match,
     )
-    show(connection, changed, key_fields(changed))
+    show(connection, changed, key_fields(connection, changed))
 
 
 @app.command("import")
@@ -203,7 +203,7 @@ def import_key(
         idempotency_key=idempotency_key,
     )
     _warn(made.warnings)
-    show(connection, made, key_fields(made))
+    show(connection, made, key_fields(connection, made))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def verify(
     """Tell whether a secret is good, and for what; exits with 1 where it is not."""
     verdict = connection.client.keys.verify(_read_secret(secret_file), permissions=permission, origin=origin)
     answer = "yes" if verdict.valid else f"no: {verdict.code}"
-    described = key_fields(verdict.key) if verdict.key is not None else []
+    described = key_fields(connection, verdict.key) if verdict.key is not None else []
     show(connection, verdict, [("valid", answer), ("allows", listed(verdict.permissions)), *described])
     if not verdict.valid:
         raise typer.Exit(ExitStatus.FAILED)

@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 from gateway import __version__
 from gateway.cli import (
     audit,
+    audit_export,
+    audit_tail,
     check,
     config,
     demo,
@@ -88,6 +90,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(members.app, name="members")
 app.add_typer(service_accounts.app, name="service-accounts")
 app.add_typer(organizations.app, name="orgs")
+audit.app.add_typer(audit_tail.app)
+audit.app.add_typer(audit_export.app)
 app.add_typer(audit.app, name="audit")
 app.command("status")(status.status)
 app.command("reload")(reload.reload)

@@ -45,11 +45,11 @@ def _finish(connection: Connection, key_id: str, previous: "PreviousSecret") -> 
         if current is None:
             complain("the old secret has come to its end meanwhile")
             return
-        complain(f"the old secret (…{current.tail or ''}): {last_used_sentence(current.last_used)}")
+        complain(f"the old secret (…{current.tail or ''}): {last_used_sentence(connection, current.last_used)}")
         complain("whatever still uses it will be turned away when it ends")
         if typer.confirm("End the old secret now?", err=True):
             changed = connection.client.keys.finish_rotation(key_id)
-            show(connection, changed, key_fields(changed))
+            show(connection, changed, key_fields(connection, changed))
             return
         if not typer.confirm("Look again later, here?", err=True):
             complain(f"it is good until {moment(previous.valid_until)}; to end it earlier, repeat this command")

@@ -7,7 +7,7 @@ from gateway.cli.exits import complain
 from gateway.cli.output import Row, moment, print_json, print_table
 
 if TYPE_CHECKING:
-    from gateway.client.shapes import Status, WorkerStatus
+    from gateway.client.shapes import RecordingStatus, Status, WorkerStatus
 
 _HEADS: Final[Row] = (
     *("NODE", "HOST", "WORKER", "PID", "APPLIED", "LAG", "FEED"),
@@ -15,6 +15,7 @@ _HEADS: Final[Row] = (
 )
 _SHORT_NODE: Final = 8  # of 16 characters: enough to tell a few nodes apart; --json has all of it
 _UNKNOWN: Final = "-"
+_ALARMING_PERCENT: Final = 80  # where workers begin to warn, too
 
 
 @connected
@@ -55,4 +56,19 @@ def _remarks(found: "Status") -> list[str]:
         lines.append("warning: Redis does not answer; workers ask the store")
     elif found.redis is not None and not found.redis.complete:
         lines.append("warning: the key table in Redis is being built; workers ask the store")
+    return lines if found.recording is None else [*lines, *_remarks_on_recording(found.recording)]
+
+
+def _remarks_on_recording(recording: "RecordingStatus") -> list[str]:
+    """What hinders the record of requests, and what has been lost of it since the gateway's start."""
+    lines = []
+    if recording.workers_blocked:
+        lines.append(f"warning: {recording.workers_blocked} workers refuse requests, which they have no room to record")
+    if not recording.store_reachable:
+        lines.append("warning: the store takes no records of requests; they wait on this machine's disk")
+    full = recording.spool_bytes * 100 // recording.spool_limit_bytes
+    if full >= _ALARMING_PERCENT:
+        lines.append(f"warning: {full} % of the room for records that wait is taken (audit.spool_limit_mebibytes)")
+    if recording.dropped_segments or recording.damaged_bytes:
+        lines.append("warning: records of requests are lost; see gateway audit verify")
     return lines

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Organization,
         Page,
         Propagation,
+        RequestDetail,
         ServiceAccount,
         Shape,
     )
@@ -32,7 +33,7 @@ KEY_HEADS: Row = ("ID", "NAME", "TAIL", "STATUS", "OWNER", "EXPIRES", "LAST USED
 MEMBER_HEADS: Row = ("ID", "E-MAIL", "ROLE", "PERMISSIONS")
 SERVICE_ACCOUNT_HEADS: Row = ("ID", "NAME", "PERMISSIONS")
 ORGANIZATION_HEADS: Row = ("ID", "NAME", "EXTERNAL ID", "CREATED")
-EVENT_HEADS: Row = ("AT", "ACTOR", "ACTION", "TARGET", "ADDRESS")
+EVENT_HEADS: Row = ("AT", "ACTOR", "ACTION", "TARGET", "RESULT", "ADDRESS")
 
 
 def show(connection: "Connection", shape: "Shape", fields: Fields) -> None:
@@ -73,13 +74,14 @@ def _report(propagation: "Propagation") -> None:
         complain(f"warning: worker {worker.name} has not answered yet; it follows at the latest at {until}")
 
 
-def key_row(key: "Key") -> Row:
+def key_row(connection: "Connection", key: "Key") -> Row:
     """One line of a list of keys."""
     expires = moment(key.expires_at) or "never"
-    return (key.id, key.name, key.tail or "", status_text(key), key.owner.name, expires, last_used_text(key.last_used))
+    used = last_used_text(connection, key.last_used)
+    return (key.id, key.name, key.tail or "", status_text(key), key.owner.name, expires, used)
 
 
-def key_fields(key: "Key") -> Fields:
+def key_fields(connection: "Connection", key: "Key") -> Fields:
     """All that is known of a key."""
     previous = key.previous_secret
     return [
@@ -89,7 +91,7 @@ def key_fields(key: "Key") -> Fields:
         ("status", status_text(key)),
         ("key", f"{key.prefix or ''}…{key.tail or ''}{' (imported)' if key.imported else ''}"),
         ("old secret", f"…{previous.tail or ''}, good until {moment(previous.valid_until)}" if previous else ""),
-        ("old used", last_used_text(previous.last_used) if previous else ""),
+        ("old used", last_used_text(connection, previous.last_used) if previous else ""),
         ("owner", f"{key.owner.name} ({key.owner.kind.replace('_', ' ')})"),
         ("permissions", "inherited from the owner" if key.permissions is None else listed(key.permissions)),
         ("origins", "" if key.allowed_origins is None else listed(key.allowed_origins)),
@@ -98,7 +100,7 @@ def key_fields(key: "Key") -> Fields:
         ("disabled", f"{moment(key.disabled_at)} by {key.disabled_by.text}" if key.disabled_by else ""),
         ("revoked", f"{moment(key.revoked_at)} by {key.revoked_by.text}" if key.revoked_by else ""),
         ("reason", key.revoked_reason or ""),
-        ("last used", last_used_text(key.last_used)),
+        ("last used", last_used_text(connection, key.last_used)),
         ("version", str(key.version)),
     ]
 
@@ -170,6 +172,17 @@ def organization_fields(organization: "Organization") -> Fields:
 
 
 def event_row(event: "Event") -> Row:
-    """One line of the audit trail."""
-    target = f"{event.target.name} ({event.target.id})"
-    return (moment(event.at), event.actor.text, event.action, target, event.address or "")
+    """One line of what is on record. Of a request the target is what was asked for: the key is who asked."""
+    request = event.request
+    if request is None:
+        target, result = f"{event.target.name} ({event.target.id})", ""
+    else:
+        target, result = f"{request.method or '?'} {request.path or '?'}", _result(request)
+    return (moment(event.at), event.actor.text, event.action, target, result, event.address or "")
+
+
+def _result(request: "RequestDetail") -> str:
+    """The status, and what else there is to say of the end; a whole answer speaks for itself."""
+    status = "" if request.status is None else str(request.status)
+    words = "" if request.outcome == "answered" else (request.code or request.outcome)
+    return " ".join(filter(None, (status, words)))

@@ -273,12 +273,16 @@ class MyOrganization(Shape):
 
 
 class Me(Shape):
-    """Who the calling key is. `permissions`: what it may do now, by its own list and its owner's permissions."""
+    """Who the calling key is. `permissions`: what it may do now, by its own list and its owner's permissions.
+
+    `uses_recorded`: where the gateway does not record requests, that a key has no last use tells nothing.
+    """
 
     key: Key
     owner: MyOwner
     organization: MyOrganization
     permissions: tuple[str, ...]
+    uses_recorded: bool = False
 
 
 class Page(Shape, Generic[Item]):
@@ -309,10 +313,31 @@ class EventTarget(Shape):
     name: str
 
 
+class RequestDetail(Shape):
+    """One request to the proxy. `outcome`: answered, refused, aborted, open or interrupted; `code`: why refused."""
+
+    method: str | None
+    path: str | None
+    route: str | None
+    upstream: str | None
+    status: int | None
+    outcome: str
+    bytes_in: int
+    bytes_out: int
+    duration_milliseconds: float
+    user_agent: str | None
+    code: str | None
+    secret_id: str | None
+
+
 class Event(Shape):
-    """An entry of the audit trail. `before` and `after` hold the fields that changed, never a secret."""
+    """An entry of what is on record: `kind` is "change" or "request", and `request` None for a change.
+
+    `before` and `after` hold the fields that changed, never a secret; both are None for a request.
+    """
 
     id: str
+    kind: str = "change"
     at: datetime
     actor: Actor
     action: str
@@ -321,6 +346,48 @@ class Event(Shape):
     request_id: str | None
     before: Mapping[str, object] | None
     after: Mapping[str, object] | None
+    request: RequestDetail | None = None
+
+
+class HourCount(Shape):
+    """How many requests of one hour had one outcome: 1xx to 5xx, aborted, or "refused:" and the code."""
+
+    hour: datetime
+    outcome: str
+    requests: int
+
+
+class HourCounts(Shape):
+    """All that there were, the oldest hour first."""
+
+    items: tuple[HourCount, ...]
+
+
+class SegmentDifference(Shape):
+    """A segment of what workers wrote that the store does not agree with."""
+
+    spool: str
+    segment: int
+    first_at: datetime | None
+    last_at: datetime | None
+    expected: int
+    found: int
+    missing: int
+    surplus: int
+    damaged_bytes: int
+
+
+class AuditVerification(Shape):
+    """Whether all that workers wrote is on record. `complete`: nothing is missing, surplus or damaged."""
+
+    complete: bool
+    segments: int
+    expected: int
+    found: int
+    missing: int
+    surplus: int
+    damaged_bytes: int
+    differences: tuple[SegmentDifference, ...]
 
 
 class WorkerFigures(Shape):
@@ -373,8 +440,27 @@ class RedisStatus(Shape):
     rebuilds: int
 
 
+class RecordingStatus(Shape):
+    """The record of requests on the node that answers. `lag_seconds`: None where another process records."""
+
+    active: bool
+    lag_seconds: float | None
+    store_reachable: bool
+    spool_bytes: int
+    spool_limit_bytes: int
+    entries: int
+    damaged_bytes: int
+    unrecorded_refusals: int
+    dropped_segments: int
+    ndjson_failures: int
+    workers_blocked: int
+
+
 class Status(Shape):
-    """The gateway, as the node that answers sees it. `redis`: None where none is configured."""
+    """The gateway, as the node that answers sees it. `redis`: None where none is configured.
+
+    `recording`: None where requests are not recorded.
+    """
 
     version: str
     node: str
@@ -386,6 +472,7 @@ class Status(Shape):
     workers_of: int
     store: StoreStatus
     redis: RedisStatus | None
+    recording: RecordingStatus | None = None
     workers: tuple[WorkerStatus, ...]
 
 

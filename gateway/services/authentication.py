@@ -66,7 +66,7 @@ class Authenticator:
                 raise Unauthenticated(UNKNOWN) from error
             raise
 
-    async def me(self, caller: Caller) -> Me:
+    async def me(self, caller: Caller, *, uses_recorded: bool) -> Me:
         """Return who the calling key is and what it may do. Needs no permission; raises Unauthenticated."""
         authority = caller.authority
         of_key = keys.c.id == authority.key_id
@@ -92,6 +92,7 @@ class Authenticator:
                 operator=organization.operator,
             ),
             permissions=authority.permissions,
+            uses_recorded=uses_recorded,
         )
 
     async def _look_up(

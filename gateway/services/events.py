@@ -11,122 +11,53 @@ never got in, so nothing is left out here.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Row, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.errors import FieldError, Invalid
 from gateway.keys.authority import ADMIN, Authority
 from gateway.keys.identifiers import is_id
-from gateway.services import paging
-from gateway.services.access import require_reading
-from gateway.services.actor import Caller
+from gateway.services.audit_filter import SYSTEM, ActedBy, AuditFilter, Place
+from gateway.services.audit_shapes import Event, EventTarget
 from gateway.services.key_rules import find_owner
-from gateway.services.shapes import ActorShape, Shape
-from gateway.store.engine import read_transaction
+from gateway.services.shapes import ActorShape
 from gateway.store.schema import management_events
 
-_ORDER: Final = "events"
 _COLUMNS: Final = management_events.c
-_SYSTEM: Final = "system"
 
 EventRow = Row[Any]  # Any: SQLAlchemy cannot type a row of a whole table
-Told = dict[str, JsonValue] | None
 
 
-class EventTarget(Shape):
-    """What was acted upon, named as it was then. It may be gone, or have another name now."""
-
-    kind: str
-    """key, member, service_account, organization or gateway."""
-    id: str
-    name: str
-
-
-class Event(Shape):
-    """One change: who made it, from where, to what, and the fields that changed."""
-
-    id: str
-    at: datetime
-    """When, in UTC."""
-    actor: ActorShape
-    action: str
-    """What was done: the kind of thing and a verb, such as key.revoke."""
-    target: EventTarget
-    address: str | None
-    """Where the call came from; null for the system."""
-    request_id: str | None
-    """The X-Request-ID of the call; null for the system."""
-    before: Told
-    """The fields that changed, as they were; null where there were none."""
-    after: Told
-    """The fields that changed, as they are since; null where the thing is gone."""
+async def acted_by(connection: AsyncConnection, authority: Authority, actor: str | None) -> ActedBy:
+    """Return whom the text names. Raises NotFound where a name is nobody's within reach, Conflict where several's."""
+    if actor is None:
+        return ActedBy()
+    if actor == SYSTEM:
+        return ActedBy(system=True)
+    if is_id("key", actor):
+        return ActedBy(key_id=actor)
+    if is_id("mem", actor) or is_id("sva", actor):
+        return ActedBy(owner_id=actor)
+    return ActedBy(owner_id=(await find_owner(connection, authority, actor, removed=True)).id)
 
 
-class EventPage(Shape):
-    """One page of the trail; `next_cursor` is null on the last one."""
-
-    items: tuple[Event, ...]
-    next_cursor: str | None
-    """Give it as `cursor` to get the next page; null on the last one."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """What to read; all that is given has to fit.
-
-    `actor`: the id of a key; the id, e-mail address or name of a member or service account, removed ones too, for what
-    was done with any of their keys; or `system`. `key` and `target` are ids of what was acted upon.
-    `since` is included, `until` is not.
-    """
-
-    actor: str | None = None
-    action: str | None = None
-    key: str | None = None
-    target: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-EVERYTHING: Final = EventFilter()
-
-
-class EventService:
-    """The management trail in the store behind `engine`."""
-
-    __slots__ = ("_engine",)
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-
-    async def list(
-        self,
-        caller: Caller,
-        wanted: EventFilter = EVERYTHING,
-        *,
-        cursor: str | None = None,
-        limit: int = paging.DEFAULT_LIMIT,
-    ) -> EventPage:
-        """Return one page, newest first. Raises NotAllowed, and Invalid for a bad cursor or limit.
-
-        An actor's name that fits nobody within reach is NotFound, one that fits several Conflict.
-        """
-        require_reading(caller.authority, ADMIN)
-        beyond = _examined(cursor, limit)
-        async with read_transaction(self._engine) as connection:
-            conditions = [*await _acted(connection, caller.authority, wanted.actor), *_conditions(wanted), *beyond]
-            found: dict[str, EventRow] = {}
-            for scope in _scopes(caller.authority):
-                for row in await _rows(connection, [*scope, *conditions], limit + 1):
-                    found[row.id] = row
-        rows = sorted(found.values(), key=lambda row: (row.at, row.id), reverse=True)
-        more, last = len(rows) > limit, rows[min(limit, len(rows)) - 1] if rows else None
-        next_cursor = paging.encode(_ORDER, last.at.isoformat(), last.id) if more and last is not None else None
-        return EventPage(items=tuple(_event(row) for row in rows[:limit]), next_cursor=next_cursor)
+async def read_changes(
+    connection: AsyncConnection,
+    authority: Authority,
+    wanted: AuditFilter,
+    actor: ActedBy,
+    beyond: Place | None,
+    limit: int,
+) -> list[Event]:
+    """Return the newest changes beyond that place that fit and may be read, newest first."""
+    conditions = [*_acted(actor), *_conditions(wanted), *_beyond(beyond)]
+    found: dict[str, EventRow] = {}
+    for scope in _scopes(authority):
+        for row in await _rows(connection, [*scope, *conditions], limit):
+            found[row.id] = row
+    rows = sorted(found.values(), key=lambda row: (row.at, row.id), reverse=True)
+    return [_event(row) for row in rows[:limit]]
 
 
 def _scopes(authority: Authority) -> list[list[ColumnElement[bool]]]:
@@ -138,7 +69,7 @@ def _scopes(authority: Authority) -> list[list[ColumnElement[bool]]]:
     return [[here, column == authority.owner_id] for column in own]
 
 
-def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.action is not None:
         conditions.append(_COLUMNS.action == wanted.action)
@@ -153,33 +84,19 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-async def _acted(connection: AsyncConnection, authority: Authority, actor: str | None) -> list[ColumnElement[bool]]:
-    if actor is None:
-        return []
-    if actor == _SYSTEM:
+def _acted(actor: ActedBy) -> list[ColumnElement[bool]]:
+    if actor.system:
         return [_COLUMNS.actor_id.is_(None)]
-    if is_id("key", actor):
-        return [_COLUMNS.actor_id == actor]
-    if is_id("mem", actor) or is_id("sva", actor):
-        return [_COLUMNS.actor_owner_id == actor]
-    owner = await find_owner(connection, authority, actor, removed=True)
-    return [_COLUMNS.actor_owner_id == owner.id]
+    if actor.key_id is not None:
+        return [_COLUMNS.actor_id == actor.key_id]
+    return [] if actor.owner_id is None else [_COLUMNS.actor_owner_id == actor.owner_id]
 
 
-def _examined(cursor: str | None, limit: int) -> list[ColumnElement[bool]]:
-    """Return where the page begins. The first comparison is redundant, and what the index is entered by."""
-    faults, beyond = paging.limit_fault(limit), []
-    if cursor is not None:
-        try:
-            text, last_id = paging.decode(cursor, _ORDER)
-            at = datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            faults.append(FieldError("cursor", paging.CURSOR_RULE))
-        else:
-            beyond = [_COLUMNS.at <= at, or_(_COLUMNS.at < at, _COLUMNS.id < last_id)]
-    if faults:
-        raise Invalid(faults)
-    return beyond
+def _beyond(place: Place | None) -> list[ColumnElement[bool]]:
+    """Say where the page begins. The first comparison is redundant, and what the index is entered by."""
+    if place is None:
+        return []
+    return [_COLUMNS.at <= place.at, or_(_COLUMNS.at < place.at, _COLUMNS.id < place.id)]
 
 
 async def _rows(
@@ -193,6 +110,7 @@ async def _rows(
 def _event(row: EventRow) -> Event:
     return Event(
         id=row.id,
+        kind="change",
         at=row.at,
         actor=ActorShape(id=row.actor_id, text=row.actor_text),
         action=row.action,
@@ -201,4 +119,5 @@ def _event(row: EventRow) -> Event:
         request_id=row.request_id,
         before=None if row.before is None else json.loads(row.before),
         after=None if row.after is None else json.loads(row.after),
+        request=None,
     )

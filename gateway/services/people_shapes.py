@@ -134,3 +134,5 @@ class Me(Shape):
     organization: MyOrganization
     permissions: tuple[str, ...]
     """What the key may do: what its own list and its owner both allow."""
+    uses_recorded: bool
+    """Whether the gateway records requests; where it does not, `last_used` of keys says nothing."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.admin_api import AdminApi
+
 if TYPE_CHECKING:
-    from tests.admin_api import AdminApi
+    from pathlib import Path
+
     from tests.cli.conftest import Gateway, Outcome
 
     Key = dict[str, Any]
@@ -46,7 +51,7 @@ def test_a_no_at_the_terminal_changes_nothing(gateway: Gateway, key: Key, verb: 
     outcome = gateway("keys", verb, key["id"], typing="n\n")
     assert outcome.status == 1
     assert key["tail"] in outcome.err
-    assert f"{key['id']}: when it was last used is not recorded yet\n" in outcome.err
+    assert f"{key['id']}: it was never used\n" in outcome.err
     assert gateway("keys", "show", key["id"], "--json").json["status"] == "active"
 
 
@@ -76,9 +81,9 @@ def test_a_rotation_prints_the_new_secret_and_what_is_left_to_do(gateway: Gatewa
     assert f"gateway keys finish-rotation {key['id']}" in rotated.err
     assert _valid(gateway, secret)
     assert _valid(gateway, key["secret"])
-    assert "when it was last used is not recorded yet" in rotated.err
+    assert "it was never used" in rotated.err
     shown = dict(line.split("  ", 1) for line in gateway("keys", "show", key["id"]).out.splitlines())
-    assert (shown["old used"].strip(), shown["last used"].strip()) == ("not recorded", "not recorded")
+    assert (shown["old used"].strip(), shown["last used"].strip()) == ("never used", "never used")
     again = gateway("keys", "rotate", key["id"])
     assert (again.status, again.out) == (1, "")
     assert gateway("keys", "finish-rotation", key["id"], "--json").json["previous_secret"] is None
@@ -105,7 +110,7 @@ def test_a_rotation_without_grace_has_nothing_left_to_do(gateway: Gateway, key: 
 def test_the_guide_ends_the_old_secret_after_a_yes(gateway: Gateway, key: Key) -> None:
     guided = gateway("rotate", key["id"], typing="\ny\n")
     assert guided.status == 0
-    assert f"the old secret (…{key['tail']}): when it was last used is not recorded yet\n" in guided.err
+    assert f"the old secret (…{key['tail']}): it was never used\n" in guided.err
     assert "quiet" not in guided.err
     assert _valid(gateway, _secret(guided))
     assert not _valid(gateway, key["secret"])
@@ -135,3 +140,76 @@ def test_a_member_s_secret_is_theirs(gateway: Gateway, api: AdminApi) -> None:
     assert (refused.status, refused.out) == (4, "")
     gateway.use(api.url, added["key"]["secret"])
     assert gateway("keys", "rotate", added["key"]["id"]).status == 0
+
+
+def _used(api: AdminApi, key_id: str, *, by: str) -> None:
+    """Write down a use as the recorder does: of the key, and of its present or its previous secret."""
+    kind = "IS NULL" if by == "present" else "IS NOT NULL"
+    with closing(sqlite3.connect(api.store, timeout=5)) as store, store:
+        ((secret_id,),) = store.execute(
+            f"SELECT id FROM key_secrets WHERE key_id = ? AND valid_until {kind}",  # noqa: S608 - one of two words
+            (key_id,),
+        ).fetchall()
+        address = f"192.0.2.{1 if by == 'present' else 2}"
+        moment = 1_000_000_000_000_000 + (1_000_000 if by == "present" else 0)
+        store.execute("INSERT INTO secret_uses VALUES (?, ?, ?, 'curl')", (secret_id, moment, address))
+        store.execute(
+            "UPDATE key_uses SET used = 1, idle_since = max(idle_since * used, ?), address = ? WHERE key_id = ?",
+            (moment, address, key_id),
+        )
+
+
+@pytest.mark.parametrize("verb", ["revoke", "delete"])
+def test_who_ends_a_key_is_told_when_and_from_where_it_was_last_used(
+    gateway: Gateway, api: AdminApi, key: Key, verb: str
+) -> None:
+    _used(api, key["id"], by="present")
+    outcome = gateway("keys", verb, key["id"], typing="n\n")
+    assert f"{key['id']}: it was last used 2001-09-09T01:46:41Z from 192.0.2.1\n" in outcome.err
+    (line,) = [line for line in gateway("keys", "list").out.splitlines() if key["id"] in line]
+    assert line.endswith("2001-09-09T01:46:41Z from 192.0.2.1")
+
+
+def test_a_rotation_tells_the_last_use_of_each_of_the_two_secrets(gateway: Gateway, api: AdminApi, key: Key) -> None:
+    gateway("keys", "rotate", key["id"])
+    _used(api, key["id"], by="previous")
+    old = "2001-09-09T01:46:40Z from 192.0.2.2"
+    guided = gateway("rotate", key["id"], typing="\nn\nn\n")
+    assert f"the old secret (…{key['tail']}): it was last used {old}\n" in guided.err
+    _used(api, key["id"], by="present")
+    shown = dict(line.split("  ", 1) for line in gateway("keys", "show", key["id"]).out.splitlines())
+    assert shown["old used"].strip() == old
+    assert shown["last used"].strip() == "2001-09-09T01:46:41Z from 192.0.2.1"
+    told = gateway("keys", "show", key["id"], "--json").json
+    assert [use["address"] for use in (told["secret_last_used"], told["previous_secret"]["last_used"])] == [
+        "192.0.2.1",
+        "192.0.2.2",
+    ]
+
+
+def test_keys_are_found_by_how_long_they_were_not_used(gateway: Gateway, api: AdminApi, key: Key) -> None:
+    """A key that was never used counts from when it was made."""
+    assert gateway("keys", "list", "--unused-days", "1", "--json").json["items"] == []
+    _used(api, key["id"], by="present")
+    listed = gateway("keys", "list", "--unused-days", "1", "--json").json["items"]
+    assert [each["id"] for each in listed] == [key["id"]]
+
+
+def test_where_uses_are_not_recorded_no_text_says_never(gateway: Gateway, tmp_path: Path) -> None:
+    with AdminApi(tmp_path, recording=False) as api:
+        gateway.use(api.url, api.secret)
+        key = gateway("keys", "create", "CI", "--json").json
+        assert gateway("keys", "list").out.count("not recorded") == 2
+        outcomes = [gateway("keys", "rotate", key["id"]), gateway("keys", "revoke", key["id"], typing="n\n")]
+        for outcome in outcomes:
+            assert "when it was last used is not recorded\n" in outcome.err
+            assert "never" not in outcome.err.replace("never shown again", "")
+
+
+def test_a_key_that_ends_itself_is_told_so(gateway: Gateway, api: AdminApi) -> None:
+    """Then nobody can ask any more whether uses are recorded, and nothing is claimed."""
+    own = gateway("keys", "create", "own", "--json").json
+    gateway.use(api.url, own["secret"])
+    outcome = gateway("keys", "delete", own["id"], "--yes")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "not recorded" in outcome.out

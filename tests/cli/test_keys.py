@@ -93,7 +93,7 @@ def test_the_table_has_a_line_per_key_and_says_when_there_are_more(gateway: Gate
     head, line = outcome.out.splitlines()
     assert head.split() == ["ID", "NAME", "TAIL", "STATUS", "OWNER", "EXPIRES", "LAST", "USED"]
     assert line.split()[:5] == [key["id"], "CI", key["tail"], "active", "admin@example.com"]
-    assert line.endswith("not recorded")
+    assert line.endswith("never used")
     assert outcome.err.startswith("gateway: there are more: --cursor ")
 
 

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from tests.admin_api import AdminApi
     from tests.cli.conftest import Gateway
 
+COUNTED = ("entries", "damaged_bytes", "unrecorded_refusals", "dropped_segments", "ndjson_failures", "workers_blocked")
+RECORDING: dict[str, Any] = {
+    "active": True,
+    "lag_seconds": 0.0,
+    "store_reachable": True,
+    "spool_bytes": 79,
+    "spool_limit_bytes": 100,
+    **dict.fromkeys(COUNTED, 0),
+}
+
 
 def test_status_is_a_line_for_each_worker_of_each_node(gateway: Gateway, api: AdminApi) -> None:
     assert api.secret
@@ -41,12 +51,33 @@ def test_status_as_json_is_what_the_api_says(gateway: Gateway, api: AdminApi) ->
             {"redis": {"reachable": True, "complete": False, "relayed": 3, "rebuilds": 0}},
             "warning: the key table in Redis is being built; workers ask the store",
         ),
+        (
+            {"recording": RECORDING | {"workers_blocked": 2}},
+            "warning: 2 workers refuse requests, which they have no room to record",
+        ),
+        (
+            {"recording": RECORDING | {"store_reachable": False}},
+            "warning: the store takes no records of requests; they wait on this machine's disk",
+        ),
+        (
+            {"recording": RECORDING | {"spool_bytes": 80}},
+            "warning: 80 % of the room for records that wait is taken (audit.spool_limit_mebibytes)",
+        ),
+        (
+            {"recording": RECORDING | {"damaged_bytes": 1}},
+            "warning: records of requests are lost; see gateway audit verify",
+        ),
+        (
+            {"recording": RECORDING | {"dropped_segments": 1}},
+            "warning: records of requests are lost; see gateway audit verify",
+        ),
     ],
 )
 def test_what_is_away_is_a_warning(gateway: Gateway, api: AdminApi, told: dict[str, Any], remark: str) -> None:
     well = gateway("status", "--json").json
     assert api.secret
-    assert [each for each in _remarks(Status.read(well)) if each.startswith("warning")] == []
+    for usual in (well, well | {"recording": RECORDING}):
+        assert [each for each in _remarks(Status.read(usual)) if each.startswith("warning")] == []
     assert remark in _remarks(Status.read(well | told))
 
 

@@ -239,7 +239,7 @@ def test_an_organization_is_meant_by_its_id(gateway: Gateway, text: str) -> None
 
 def test_the_audit_trail_names_who_did_what(gateway: Gateway, api: AdminApi, bob: Shape) -> None:
     lines = gateway("audit", "list", "--action", "member.create").out.splitlines()
-    assert lines[0].split() == ["AT", "ACTOR", "ACTION", "TARGET", "ADDRESS"]
+    assert lines[0].split() == ["AT", "ACTOR", "ACTION", "TARGET", "RESULT", "ADDRESS"]
     assert "API Key: Admin key" in lines[1]
     assert f"bob@example.com ({bob['id']})" in lines[1]
     everything = gateway("audit", "list", "--actor", api.made.key.id, "--json").json["items"]

@@ -39,10 +39,13 @@ _KEY: Final[dict[str, Any]] = {
 }
 _ACCOUNT: Final[dict[str, Any]] = {"description": "d", "permissions": ["a:b"], "external_id": "e"}
 _EVENTS: Final[dict[str, Any]] = {
+    "kind": "request",
     "actor": "a",
     "action": "b",
     "key": "k",
     "target": "t",
+    "status": "4xx",
+    "code": "c",
     "since": "2030-01-01T00:00:00Z",
     "until": "2030-01-01T00:00:00Z",
 }
@@ -140,6 +143,11 @@ CALLS: Final[dict[str, tuple[Callable[[Client], object], type[shapes.Shape]]]] =
         lambda client: client.events.page(cursor="c", limit=2, **_EVENTS),
         shapes.Page[shapes.Event],
     ),
+    "count_requests": (
+        lambda client: client.events.counts(key="k", since="2030-01-01T00:00:00Z", until="2030-01-01T00:00:00Z"),
+        shapes.HourCounts,
+    ),
+    "verify_audit": (lambda client: client.events.verify(), shapes.AuditVerification),
 }
 
 

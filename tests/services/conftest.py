@@ -13,8 +13,8 @@ from sqlalchemy import insert, select
 
 from gateway.keys import secret as secrets
 from gateway.keys.identifiers import new_id
+from gateway.services.audit import AuditService
 from gateway.services.authentication import Authenticator
-from gateway.services.events import EventService
 from gateway.services.keys import KeyService
 from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
@@ -25,6 +25,7 @@ from gateway.store.migrate import migrate
 from gateway.store.postgres_reader import PostgresReader
 from gateway.store.schema import key_changes, management_events, metadata, owners, service_accounts
 from gateway.store.sqlite_reader import SqliteReader
+from tests.memory_audit_store import FixedVerification, MemoryAuditStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,7 +65,9 @@ class World:
     organizations: OrganizationService
     members: MemberService
     service_accounts: ServiceAccountService
-    events: EventService
+    audit: AuditService
+    requests: MemoryAuditStore
+    verification: FixedVerification
     authenticator: Authenticator
     initialised: Initialised
     admin: Caller
@@ -163,6 +166,7 @@ async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def world(store_url: str) -> AsyncIterator[World]:
     engine, clock = create_engine(store_url), Clock()
+    requests, verification = MemoryAuditStore(), FixedVerification()
     organizations = OrganizationService(engine, clock=clock)
     initialised = await organizations.initialise("Acme", "ada@example.com")
     authenticator = Authenticator(engine, clock=clock)
@@ -174,7 +178,9 @@ async def world(store_url: str) -> AsyncIterator[World]:
         organizations=organizations,
         members=MemberService(engine, clock=clock),
         service_accounts=ServiceAccountService(engine, clock=clock),
-        events=EventService(engine),
+        audit=AuditService(engine, requests, verification, clock=clock),
+        requests=requests,
+        verification=verification,
         authenticator=authenticator,
         initialised=initialised,
         admin=await authenticator.authenticate(initialised.key.secret, "192.0.2.7", "req-1"),

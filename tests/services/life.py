@@ -27,9 +27,9 @@ from gateway.keys import secret as secrets
 from gateway.policies.identity import identity_fields
 from gateway.policies.pipeline import Pipeline
 from gateway.policies.refusal import Refusal
+from gateway.services.audit import AuditService
 from gateway.services.authentication import Authenticator
 from gateway.services.changed import Changed
-from gateway.services.events import EventService
 from gateway.services.keys import KeyService
 from gateway.services.members import MemberService
 from gateway.services.organizations import OrganizationService
@@ -107,7 +107,7 @@ class Life(RuleBasedStateMachine):
         self.members = MemberService(engine, clock=self.clock)
         self.service_accounts = ServiceAccountService(engine, clock=self.clock)
         self.organizations = OrganizationService(engine, clock=self.clock)
-        self.events = EventService(engine)
+        self.audit = AuditService(engine, None, None)
         self.model = Model(self.clock.now)
         self.every_key: dict[str, Key] = {}  # those that were deleted as well
         self.issued: dict[str, Key] = {}  # by each secret there ever was

@@ -274,8 +274,8 @@ class LifeOfKeys(Life):
         self.look(secret, "admin", self.organizations.list, lambda by: {
             each.id: each.create_admin for each in organizations() if model.sees(by, each)
         })  # fmt: skip
-        self.attempt(secret, lambda caller: self.events.list(caller, limit=1000), partial(self.reads, "admin"))
-        self.attempt(secret, self.authenticator.me, self.is_told)
+        self.attempt(secret, lambda caller: self.audit.list(caller, limit=1000), partial(self.reads, "admin"))
+        self.attempt(secret, lambda caller: self.authenticator.me(caller, uses_recorded=True), self.is_told)
 
     def look(self, secret: str, subject: str, listing: Operation, told: Callable[[Key], dict[str, object]]) -> None:
         self.attempt(secret, lambda caller: listing(caller, limit=1000), partial(self.lists, subject, told))

@@ -158,7 +158,7 @@ async def test_me_says_who_the_key_is_and_what_it_may_do(world: World) -> None:
     body = {"name": "Reader", "permissions": ["*:read", "gateway:read", "gateway:keys"]}
     secret = (await world.keys.create(world.admin, body)).resource.secret
     caller = await world.caller(secret)
-    me = await world.authenticator.me(caller)
+    me = await world.authenticator.me(caller, uses_recorded=True)
     assert me.key == await world.keys.show(world.admin, caller.authority.key_id)
     assert me.owner.model_dump() == {
         "id": world.initialised.member.id,
@@ -175,7 +175,7 @@ async def test_me_says_who_the_key_is_and_what_it_may_do(world: World) -> None:
 
 async def test_me_needs_no_permission_at_all(world: World) -> None:
     nothing = await world.limited()
-    me = await world.authenticator.me(nothing)
+    me = await world.authenticator.me(nothing, uses_recorded=True)
     assert me.permissions == ()
     assert me.key.id == nothing.authority.key_id
 

@@ -9,22 +9,22 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from gateway.errors import Invalid, NotAllowed, NotFound
-from gateway.services.events import EVERYTHING, EventFilter
+from gateway.services.audit_filter import EVERYTHING, AuditFilter
 from gateway.store.schema import management_events
 from tests.services.query_plans import plans_of
 
 if TYPE_CHECKING:
     from gateway.services.actor import Caller
-    from gateway.services.events import Event
+    from gateway.services.audit_shapes import Event
     from tests.services.conftest import World
 
 
-async def read(world: World, caller: Caller, wanted: EventFilter = EVERYTHING) -> list[Event]:
+async def read(world: World, caller: Caller, wanted: AuditFilter = EVERYTHING) -> list[Event]:
     """Everything that the caller may read and the filter fits, page by page."""
     found: list[Event] = []
     cursor = None
     while True:
-        page = await world.events.list(caller, wanted, cursor=cursor, limit=2)
+        page = await world.audit.list(caller, wanted, cursor=cursor, limit=2)
         found += page.items
         cursor = page.next_cursor
         if cursor is None:
@@ -39,8 +39,9 @@ async def test_an_event_says_who_what_to_what_from_where_and_what_changed(world:
     bob = (await world.members.create(world.admin, {"email": "bob@example.com"})).resource
     world.clock.advance(minutes=1)
     await world.members.update(world.admin, bob.id, {"external_id": "u-1"})
-    newest = (await world.events.list(world.admin, limit=1)).items[0]
+    newest = (await world.audit.list(world.admin, limit=1)).items[0]
     assert newest.model_dump(exclude={"id"}) == {
+        "kind": "change",
         "at": world.clock.now,
         "actor": {"id": world.initialised.key.id, "text": "API Key: Admin key"},
         "action": "member.update",
@@ -49,6 +50,7 @@ async def test_an_event_says_who_what_to_what_from_where_and_what_changed(world:
         "request_id": "req-1",
         "before": {"external_id": None},
         "after": {"external_id": "u-1"},
+        "request": None,
     }
 
 
@@ -59,7 +61,7 @@ async def test_the_newest_comes_first_and_pages_have_no_gaps(world: World) -> No
     events = await read(world, world.admin)
     assert [(each.at, each.id) for each in events] == sorted(((each.at, each.id) for each in events), reverse=True)
     assert len(events) == len({each.id for each in events}) == 3 + 5
-    assert events == list((await world.events.list(world.admin, limit=1000)).items)
+    assert events == list((await world.audit.list(world.admin, limit=1000)).items)
 
 
 async def test_admins_read_all_of_it_only_with_gateway_admin(world: World) -> None:
@@ -72,7 +74,7 @@ async def test_admins_read_all_of_it_only_with_gateway_admin(world: World) -> No
                                                     "First key of bob@example.com"}  # fmt: skip
     assert "organization.create" not in {each.action for each in own}
     with pytest.raises(NotAllowed) as caught:
-        await world.events.list(await world.limited("*:*", "gateway:keys"))
+        await world.audit.list(await world.limited("*:*", "gateway:keys"))
     assert caught.value.code == "insufficient_permissions"
 
 
@@ -99,7 +101,7 @@ async def test_the_trail_of_a_key_stays_its_owners_when_it_is_gone(world: World)
     _, calling = await world.invite("bob@example.com")
     own = (await world.keys.create(calling, {"name": "own"})).resource
     await world.keys.delete(world.admin, own.id)
-    assert told(await read(world, calling, EventFilter(key=own.id))) == [("key.delete", "own"), ("key.create", "own")]
+    assert told(await read(world, calling, AuditFilter(key=own.id))) == [("key.delete", "own"), ("key.create", "own")]
 
 
 async def test_the_trail_of_a_moved_key_goes_on_with_its_new_owner(world: World) -> None:
@@ -107,8 +109,8 @@ async def test_the_trail_of_a_moved_key_goes_on_with_its_new_owner(world: World)
     key_id = calling.authority.key_id
     account, robot = await world.employ("ci", "*:*", "gateway:read", "gateway:keys")
     await world.members.remove(world.admin, bob.id, {"keys": "move", "move_to": account.id})
-    assert [each.action for each in await read(world, robot, EventFilter(key=key_id))] == ["key.move"]
-    assert [each.action for each in await read(world, world.admin, EventFilter(key=key_id))] == [
+    assert [each.action for each in await read(world, robot, AuditFilter(key=key_id))] == ["key.move"]
+    assert [each.action for each in await read(world, world.admin, AuditFilter(key=key_id))] == [
         "key.move",
         "key.create",
     ]
@@ -121,7 +123,7 @@ async def test_nobody_reads_another_organizations_trail(world: World) -> None:
     theirs = {each.id for each in await read(world, eve)}
     assert not ours & theirs
     key_id = world.initialised.key.id
-    for wanted in (EventFilter(actor=key_id), EventFilter(target=world.org), EventFilter(key=key_id)):
+    for wanted in (AuditFilter(actor=key_id), AuditFilter(target=world.org), AuditFilter(key=key_id)):
         assert await read(world, eve, wanted) == []
 
 
@@ -135,18 +137,18 @@ async def test_filters_fit_all_at_once(world: World) -> None:
     later, latest = begin + timedelta(hours=1), begin + timedelta(hours=2)
     admin_key = world.initialised.key.id
     everything = {
-        "by key": (EventFilter(actor=calling.authority.key_id), ["key.create"]),
-        "by owner": (EventFilter(actor=bob.id), ["key.create"]),
-        "by e-mail": (EventFilter(actor="Bob@example.com"), ["key.create"]),
-        "by the system": (EventFilter(actor="system"), ["key.create", "member.create", "organization.create"]),
-        "action": (EventFilter(action="key.revoke"), ["key.revoke"]),
-        "key": (EventFilter(key=own.id), ["key.revoke", "key.create"]),
-        "key means keys": (EventFilter(key=bob.id), []),
-        "target": (EventFilter(target=bob.id), ["member.create"]),
-        "from, included": (EventFilter(since=latest), ["key.revoke"]),
-        "to, not included": (EventFilter(since=later, until=latest), ["key.create"]),
-        "several": (EventFilter(actor=admin_key, action="key.create"), ["key.create"]),
-        "nothing fits": (EventFilter(actor=bob.id, action="key.revoke"), []),
+        "by key": (AuditFilter(actor=calling.authority.key_id), ["key.create"]),
+        "by owner": (AuditFilter(actor=bob.id), ["key.create"]),
+        "by e-mail": (AuditFilter(actor="Bob@example.com"), ["key.create"]),
+        "by the system": (AuditFilter(actor="system"), ["key.create", "member.create", "organization.create"]),
+        "action": (AuditFilter(action="key.revoke"), ["key.revoke"]),
+        "key": (AuditFilter(key=own.id), ["key.revoke", "key.create"]),
+        "key means keys": (AuditFilter(key=bob.id), []),
+        "target": (AuditFilter(target=bob.id), ["member.create"]),
+        "from, included": (AuditFilter(since=latest), ["key.revoke"]),
+        "to, not included": (AuditFilter(since=later, until=latest), ["key.create"]),
+        "several": (AuditFilter(actor=admin_key, action="key.create"), ["key.create"]),
+        "nothing fits": (AuditFilter(actor=bob.id, action="key.revoke"), []),
     }
     for name, (wanted, expected) in everything.items():
         assert [each.action for each in await read(world, world.admin, wanted)] == expected, name
@@ -159,18 +161,18 @@ async def test_the_actor_may_be_named_also_when_removed_and_a_name_of_nobody_is_
     await world.keys.create(calling, {"name": "own"})
     await world.members.remove(world.admin, bob.id, {"keys": "revoke"})
     for actor in ("ci", "bob@example.com", bob.id):
-        assert told(await read(world, world.admin, EventFilter(actor=actor))) == [("key.create", "own")]
-    assert told(await read(world, robot, EventFilter(actor="ci"))) == [("key.create", "own")]
+        assert told(await read(world, world.admin, AuditFilter(actor=actor))) == [("key.create", "own")]
+    assert told(await read(world, robot, AuditFilter(actor="ci"))) == [("key.create", "own")]
     for caller, actor in ((world.admin, "nobody@example.com"), (robot, "ada@example.com"), (robot, "nobody")):
         with pytest.raises(NotFound) as caught:
-            await read(world, caller, EventFilter(actor=actor))
+            await read(world, caller, AuditFilter(actor=actor))
         assert caught.value.code == "owner_not_found"
 
 
 @pytest.mark.parametrize(("cursor", "limit"), [("nonsense", 0), ("WyJldmVudHMiLCAibm8gdGltZSIsICIiXQ", 1001)])
 async def test_a_bad_cursor_and_a_bad_limit_are_named_at_once(world: World, cursor: str, limit: int) -> None:
     with pytest.raises(Invalid) as caught:
-        await world.events.list(world.admin, cursor=cursor, limit=limit)
+        await world.audit.list(world.admin, cursor=cursor, limit=limit)
     assert [fault.field for fault in caught.value.fields] == ["limit", "cursor"]
 
 
@@ -178,7 +180,7 @@ async def test_no_secret_and_no_digest_is_in_it(world: World) -> None:
     made, calling = await world.invite("bob@example.com")
     assert made.key is not None
     await world.keys.rotate(calling, made.key.id)
-    page = (await world.events.list(world.admin, limit=1000)).model_dump_json()
+    page = (await world.audit.list(world.admin, limit=1000)).model_dump_json()
     assert (made.key.secret or "none") not in page
     assert "digest" not in page
 
@@ -186,12 +188,12 @@ async def test_no_secret_and_no_digest_is_in_it(world: World) -> None:
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PLANS = {
     "all": (EVERYTHING, "organization"),
-    "time": (EventFilter(since=NOON, until=NOON), "organization"),
-    "key": (EventFilter(key="key_1"), "target"),
-    "target": (EventFilter(target="mem_1"), "target"),
-    "actor": (EventFilter(actor=f"key_{'0' * 26}"), "actor"),
-    "owner": (EventFilter(actor=f"mem_{'0' * 26}"), "actor_owner"),
-    "action": (EventFilter(action="key.create"), "action"),
+    "time": (AuditFilter(since=NOON, until=NOON), "organization"),
+    "key": (AuditFilter(key="key_1"), "target"),
+    "target": (AuditFilter(target="mem_1"), "target"),
+    "actor": (AuditFilter(actor=f"key_{'0' * 26}"), "actor"),
+    "owner": (AuditFilter(actor=f"mem_{'0' * 26}"), "actor_owner"),
+    "action": (AuditFilter(action="key.create"), "action"),
     "own": (EVERYTHING, "target_owner"),
 }
 
@@ -202,8 +204,8 @@ async def test_every_page_is_read_along_an_index_without_sorting(world: World, n
     """However long the trail is: the plan is that of a store which knows nothing of its own sizes."""
     wanted, index = PLANS[name]
     caller = await world.limited("gateway:read") if name == "own" else world.admin
-    first = await world.events.list(caller, limit=1)
-    plans = await plans_of(world.engine, world.events.list(caller, wanted, cursor=first.next_cursor))
+    first = await world.audit.list(caller, limit=1)
+    plans = await plans_of(world.engine, world.audit.list(caller, wanted, cursor=first.next_cursor))
     assert len(plans) == (2 if name == "own" else 1)
     assert not any("TEMP B-TREE" in plan for plan in plans)
     assert f"USING INDEX ix_management_events_{index} " in plans[-1]
@@ -216,7 +218,7 @@ async def test_a_long_trail_is_paged_whole(world: World) -> None:
     await world.execute(insert(management_events).values(copies[500:1000]))
     await world.execute(insert(management_events).values(copies[1000:]))
     count = (await world.rows(select(func.count()).select_from(management_events)))[0][0]
-    first = await world.events.list(world.admin, limit=1000)
-    second = await world.events.list(world.admin, cursor=first.next_cursor, limit=1000)
+    first = await world.audit.list(world.admin, limit=1000)
+    second = await world.audit.list(world.admin, cursor=first.next_cursor, limit=1000)
     assert second.next_cursor is None
     assert len({each.id for each in (*first.items, *second.items)}) == count == 1503

@@ -110,13 +110,13 @@ async def test_what_the_operator_does_is_told_in_both_trails_and_tells_tenants_n
     await world.organizations.update(world.admin, made.id, {"name": "Globex Inc"})
     assert made.key is not None
     eve = await world.caller(made.key.secret)
-    theirs = await world.events.list(eve)
+    theirs = await world.audit.list(eve)
     assert [event.action for event in theirs.items] == [
         "organization.update", "key.create", "member.create", "organization.create",
     ]  # fmt: skip
     assert {(event.actor.id, event.actor.text, event.address) for event in theirs.items} == {(None, "System", None)}
     assert world.org not in theirs.model_dump_json()
-    ours = (await world.events.list(world.admin)).items[:2]
+    ours = (await world.audit.list(world.admin)).items[:2]
     assert [(event.action, event.target.id, event.actor.text) for event in ours] == [
         ("organization.update", made.id, "API Key: Admin key"),
         ("organization.create", made.id, "API Key: Admin key"),

@@ -71,7 +71,7 @@ async def test_a_change_is_whole_logged_told_and_counts_for_the_keys_at_once(wor
     event = (await world.trail())[-1]
     assert (event["action"], event["after"]) == ("service_account.update", body)
     assert event["before"] == {"name": "ci", "description": "", "permissions": ["docs:*"], "external_id": None}
-    assert (await world.authenticator.me(robot)).owner.name == "CD"
+    assert (await world.authenticator.me(robot, uses_recorded=True)).owner.name == "CD"
     late = world.service_accounts.update(world.admin, account.id, {"description": "late"}, 1)
     assert await code_of(late, PreconditionFailed) == "version_mismatch"
     same = await world.service_accounts.update(world.admin, account.id, body, 2)

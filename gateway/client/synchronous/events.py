@@ -1,19 +1,22 @@
-"""`client.events`: the audit trail of changes.
+"""`client.events`: what is on record, changes and requests.
 
 Made from the file of this name in `asynchronous` by `python -m gateway.client.generate`.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from gateway.client.call import Call
 from gateway.client.requests import Moment, moment, path
-from gateway.client.shapes import Event, Page
+from gateway.client.shapes import AuditVerification, Event, HourCounts, Page
 from gateway.client.synchronous.paging import each_item
 from gateway.client.synchronous.transport import Transport
 
+Kind = Literal["change", "request"]
+
 
 class Events:
-    """What was changed, by whom; newest first. A member sees what concerns themselves."""
+    """What was changed and what was asked for, by whom; newest first. A member sees what concerns themselves."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -21,21 +24,27 @@ class Events:
     def list(
         self,
         *,
+        kind: Kind | None = None,
         actor: str | None = None,
         action: str | None = None,
         key: str | None = None,
         target: str | None = None,
+        status: str | None = None,
+        code: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = None,
     ) -> Iterator[Event]:
-        """Every event that fits, page by page as they are asked for."""
+        """Every entry that fits, page by page as they are asked for."""
         return each_item(
             lambda cursor: self.page(
+                kind=kind,
                 actor=actor,
                 action=action,
                 key=key,
                 target=target,
+                status=status,
+                code=code,
                 since=since,
                 until=until,
                 cursor=cursor,
@@ -46,27 +55,47 @@ class Events:
     def page(
         self,
         *,
+        kind: Kind | None = None,
         actor: str | None = None,
         action: str | None = None,
         key: str | None = None,
         target: str | None = None,
+        status: str | None = None,
+        code: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         cursor: str | None = None,
         limit: int | None = None,
     ) -> Page[Event]:
-        """One page of the trail. `key` and `target` are ids; `action` is such as "key.revoke".
+        """One page of what is on record. `key` and `target` are ids; `action` is such as "key.revoke".
 
         `actor` is the id of a key; an owner's id, e-mail address or name, for all of their keys; or "system".
+        `status` and `code` show requests alone: "404", "4xx", "refused"; "expired_api_key".
         """
         query = {
+            "kind": kind,
             "actor": actor,
             "action": action,
             "key": key,
             "target": target,
+            "status": status,
+            "code": code,
             "from": None if since is None else moment(since),
             "to": None if until is None else moment(until),
             "cursor": cursor,
             "limit": limit,
         }
         return self._transport.send(Call("GET", path("audit"), Page[Event], query=query, repeatable=True))
+
+    def counts(self, *, key: str | None = None, since: Moment | None = None, until: Moment | None = None) -> HourCounts:
+        """How many requests there were, by hour and outcome; by default of the last day. `key` is an id."""
+        query = {
+            "key": key,
+            "from": None if since is None else moment(since),
+            "to": None if until is None else moment(until),
+        }
+        return self._transport.send(Call("GET", path("audit", "counts"), HourCounts, query=query, repeatable=True))
+
+    def verify(self) -> AuditVerification:
+        """Whether any request is missing on record. For the operator's admins."""
+        return self._transport.send(Call("GET", path("audit", "verify"), AuditVerification, repeatable=True))
