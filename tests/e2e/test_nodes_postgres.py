@@ -206,6 +206,6 @@ def test_without_redis_a_restored_store_has_a_new_epoch_before_any_change_of_it_
             for number in range(4):  # so many that all their numbers have been there before
                 nodes.revoke_watched(load, node=number % NODES).assert_in_force()
                 assert server.execute("SELECT epoch FROM store_identity", database) != before
-            # While one database takes the other's place there is none, and a key that is looked up then has to wait or be
-            # told so; never that it is bad.
+            # While one database takes the other's place there is none: a key that is looked up then may be told so, but
+            # never that it is bad.
             load.stop().assert_none_refused("503 key_store_unavailable")
