@@ -57,6 +57,8 @@ class PolicySubject(Protocol):
     """The loop's clock when the request came."""
     secret: bytes | None
     """The gateway key that was presented; None without one."""
+    known: Entry | None
+    """Whose key it is, be it good or not: for the record."""
     passes_authorization: bool
     """Whether the Authorization field is not ours and travels on."""
     entry: Entry | None

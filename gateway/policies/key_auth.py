@@ -15,7 +15,7 @@ from gateway.policies.refusal import STORE_UNAVAILABLE, Refusal
 
 
 class KeyAuth:
-    """Sets `entry`."""
+    """Sets `entry`, and `known` where the key is one of ours, good or not."""
 
     __slots__ = ("_cache", "_challenges", "_prefix")
 
@@ -40,6 +40,7 @@ class KeyAuth:
         return self._look_up(exchange, secret, key_digest)
 
     def _admit(self, exchange: PolicySubject, entry: Entry) -> Refusal | None:
+        exchange.known = entry
         if entry.active_until <= exchange.now:
             return self._challenges.inactive(entry.state)
         exchange.entry = entry

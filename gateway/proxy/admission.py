@@ -40,6 +40,7 @@ class Admission:
         "code",
         "entry",
         "head",
+        "known",
         "now",
         "origin",
         "passed",
@@ -60,6 +61,8 @@ class Admission:
         self.secret: bytes | None = None
         self.passes_authorization = False
         self.entry: Entry | None = None
+        self.known: Entry | None = None
+        """Whose key was presented, be it good or not: for the record."""
         self.origin: bytes | None = None
         """The page's origin, on a route that it may use (CORS)."""
         self.passed = False

@@ -300,6 +300,8 @@ async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: Su
     channel.report("ready")
     await accepting.until_drained(runner)
     channel.report("draining")
+    if worker.recording is not None:
+        worker.recording.spool.give_back()
     worker.hands_over = accepting.hands_over
     await accepting.end(worker)
     await runner.cleanup()

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.keys.request_entry import Outcome
 from gateway.keys.secret import BODY_CHARACTERS
@@ -118,9 +119,10 @@ class Recording:
             code = exchange.code or (_PREFLIGHT if outcome == ANSWERED else _LEFT_EARLY)
             if not self._may_record_refusal(code, now):
                 return 0
-        client, head, key, secret = exchange.client, exchange.head, exchange.entry, exchange.secret
+        client, head, key, secret = exchange.client, exchange.head, exchange.known, exchange.secret
         path, method = head.path, head.method
         shortest = self._own_bytes if secret is None else min(len(secret), self._own_bytes)
+        presented = (head.api_key is not None) + (head.authorization is not None)
         tail = client.tail
         if (
             tail is not None
@@ -128,7 +130,7 @@ class Recording:
             and tail.key is key
             and tail.where is exchange.where
             and not exchange.code
-            and (key is not None or secret is None)
+            and (presented == 1 if key is not None else not presented)
             and len(method) < shortest
             and (len(path) < shortest or (len(path) <= PATH_LIMIT_BYTES and not self._holds_secret(path, secret)))
         ):
@@ -144,7 +146,7 @@ class Recording:
 
     def _judged(self, exchange: "Exchange", outcome: int, now: float) -> bytes:
         """A record whose texts have to be looked at; what there is to know for the next ones is kept."""
-        client, head, key, secret = exchange.client, exchange.head, exchange.entry, exchange.secret
+        client, head, key, secret = exchange.client, exchange.head, exchange.known, exchange.secret
         field = head.special[USER_AGENT]
         agent = b"" if field is None else field[_AGENT_BEGIN:]
         texts = [
@@ -161,10 +163,11 @@ class Recording:
             client.tail = None
         elif not exchange.code and not client.trusted:
             client.tail = Tail(field, key, exchange.where, b"\0".join(texts[3:]))
-        return self._payload(exchange, outcome, now, self._presentable(texts, secret, good=key is not None))
+        return self._payload(exchange, outcome, now, self._presentable(texts, _presented(exchange)))
 
     def _holds_secret(self, text: bytes, secret: bytes | None) -> bool:
-        return text.find(self._prefix) >= 0 or (secret is not None and text.find(secret) >= 0)
+        """Whether it may: an escape in a path may stand for any part of one."""
+        return text.find(self._prefix) >= 0 or text.find(b"%") >= 0 or (secret is not None and text.find(secret) >= 0)
 
     def _payload(self, exchange: "Exchange", outcome: int, now: float, texts: list[bytes]) -> bytes:
         at = exchange.at
@@ -181,7 +184,7 @@ class Recording:
             texts,
         )
 
-    def _presentable(self, texts: list[bytes], secret: bytes | None, *, good: bool) -> list[bytes]:
+    def _presentable(self, texts: list[bytes], secrets: list[bytes]) -> list[bytes]:
         """What clients and the proxies in front of us choose: without a key, its own or another, and not too long.
 
         They are cut after that, or the beginning of a key at the end of what is left would not be known as one.
@@ -189,9 +192,14 @@ class Recording:
         presentable = list(texts)
         for index, limit in enumerate(_LIMITS):
             text = texts[index]
-            if secret and (good or len(secret) >= _SHORTEST_SECRET_BYTES):
+            for secret in secrets:
                 text = text.replace(secret, _HIDDEN)
-            presentable[index] = self._own_form.sub(_HIDDEN, text)[:limit]
+            text = self._own_form.sub(_HIDDEN, text)
+            if text.find(b"%") >= 0:
+                plain = unquote_to_bytes(text)
+                if self._own_form.search(plain) or any(plain.find(secret) >= 0 for secret in secrets):
+                    text = _HIDDEN
+            presentable[index] = text[:limit]
         return presentable
 
     def refused_connection(self, address: bytes, request_id_field: bytes, refusal: Refusal) -> None:
@@ -252,3 +260,13 @@ class Recording:
         """The last exchange is over. Blocks until all of it is on disk."""
         self.write_counts()
         self.spool.close()
+
+
+def _presented(exchange: "Exchange") -> list[bytes]:
+    """All that may be a secret among what was presented: the key, and whatever else Authorization holds."""
+    head, secret = exchange.head, exchange.secret
+    words = [] if head.authorization is None else head.authorization.replace(b",", b" ").split()
+    found = [text.strip(b'"') for word in words for text in (word, word.partition(b"=")[2])]
+    found += [each for each in (head.api_key, secret) if each is not None]
+    good = exchange.known is not None
+    return [each for each in found if len(each) >= _SHORTEST_SECRET_BYTES or (good and each and each == secret)]

@@ -123,8 +123,8 @@ class Worker:
         begun_before = recording.clock() - LASTS_SECONDS
         for client in self.connections:
             exchange = client.exchange
-            if exchange is not None and exchange.lasts_unrecorded(begun_before):
-                exchange.record_beginning()
+            if exchange is not None and exchange.lasts_unrecorded(begun_before) and not exchange.record_beginning():
+                return  # nor is there room for another one
 
     # --- changes ------------------------------------------------------------------------------------------------------
 

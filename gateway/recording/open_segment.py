@@ -103,6 +103,8 @@ class OpenSegment:
         self._map.close()
         with contextlib.suppress(OSError):  # the room is not worth more than what is in the file
             os.ftruncate(self._descriptor, self.offset)
+        try:
             self.sync()
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        os.close(self._descriptor)
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            os.close(self._descriptor)

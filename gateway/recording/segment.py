@@ -112,11 +112,6 @@ def find_frame(data: bytes, offset: int, base: int = 0) -> int | None:
     return None
 
 
-def is_blank(data: bytes, offset: int, base: int = 0) -> bool:
-    """Whether there is nothing but zeros from `offset` on: nothing was written there."""
-    return data.count(0, offset - base) == len(data) - (offset - base)
-
-
 def is_abandoned(path: Path) -> bool:
     """Whether nobody writes to this file any more. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

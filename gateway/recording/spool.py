@@ -66,6 +66,8 @@ class Spool:
         self._syncing = ThreadPoolExecutor(1, "spool-sync")
         self._warned = False
         self._sync_failing = False
+        self._exhausted = False
+        """No segment was to be had in a hurry: until the next attempt beside the requests, none is tried for."""
         self.blocked = False
         """Whether new requests have to be refused."""
         self.dropped_segments = 0
@@ -132,9 +134,13 @@ class Spool:
         return following
 
     def _emergency(self) -> OpenSegment:
+        if self._exhausted:
+            message = "there is no further segment"
+            raise SpoolFull(message)
         try:
             made = self._directory.create(min(_EMERGENCY_BYTES, self._segment_bytes), run=self._run)
         except OSError as error:
+            self._exhausted = True
             self._block(error.strerror or str(error))
             self._wanted.set()
             raise SpoolFull(str(error)) from error
@@ -151,6 +157,7 @@ class Spool:
             self._wanted.clear()
             while not self._has_next():
                 await loop.run_in_executor(self._preparing, self._prepare)
+                self._exhausted = False
                 self._write_dropped()
                 if not self._has_next():
                     await asyncio.sleep(_AGAIN_SECONDS)
@@ -168,6 +175,13 @@ class Spool:
         while True:
             await asyncio.sleep(self._sync_interval_seconds)
             await loop.run_in_executor(self._syncing, self._sync)
+
+    def give_back(self) -> None:
+        """Give up what was made ready: this worker drains, and another one needs the room."""
+        following, self._next = self._next, None
+        if following is not None:
+            following.seal()
+            self._retired.append(following)
 
     def close(self) -> None:
         """Seal and let go of everything. Blocks; nothing is written after it."""
@@ -208,12 +222,13 @@ class Spool:
                 raise problem
             if made is None and self._drops_oldest:  # all there is, is being written by other workers
                 made = self._directory.create(self._segment_bytes, run=self._run)
-            self._warn()
+            with contextlib.suppress(OSError):  # whatever it is, it is not about this segment
+                self._warn()
             return made
 
     def _warn(self) -> None:
-        """Say once that the spool is nearly full, before it is."""
-        share = self._directory.used_bytes() / self._limit_bytes
+        """Say once that the spool is nearly full, before it is; what is still written to is no sign of that."""
+        share = self._directory.left_bytes() / self._limit_bytes
         if share >= _WARNED_SHARE and not self._warned:
             _LOG.warning(
                 "the spool %s is %.0f %% full: what is on record here is not taken into the store",
@@ -239,13 +254,11 @@ class Spool:
 
     def _sync(self) -> None:
         """Close what is sealed, and force the rest to disk; in a thread."""
-        while self._retired:
-            self._retired.pop(0).close()
-        segment = self._segment
-        if segment is None:
-            return
         try:
-            segment.sync()
+            while self._retired:
+                self._retired.pop(0).close()
+            if self._segment is not None:
+                self._segment.sync()
         except OSError as error:
             if not self._sync_failing:
                 _LOG.error("the spool cannot be forced to disk, a power cut would lose it: %s", error)

@@ -93,6 +93,14 @@ class SpoolDirectory:
                         found.append(SegmentFile(int(number), Path(file.path), file.stat().st_size))
         return sorted(found)
 
+    def left_bytes(self) -> int:
+        """How much those take that nobody writes to any more. Raises OSError."""
+        left = 0
+        for each in self.segments():
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                left += each.size if is_abandoned(each.path) else 0
+        return left
+
     def used_bytes(self) -> int:
         """How much all segments take. Raises OSError."""
         return sum(each.size for each in self.segments())
@@ -114,11 +122,12 @@ class SpoolDirectory:
                 header = SegmentHeader(self._id, number, run or number, os.getpid(), time.time_ns() // 1000)
                 segment = OpenSegment(descriptor, path, header, size)
                 made.rename(path)
+                self._sync()
             except BaseException:
                 os.close(descriptor)
                 made.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
                 raise
-            self._sync()
             return segment
 
     def drop_oldest(self) -> SegmentFile | None:

@@ -1,7 +1,8 @@
 """When, from where and with what each key, and each of its secrets, was used last.
 
 Invariant: what is noted moves forward only, however often and in whatever order entries come; and it never touches the
-key itself, so neither its version nor what a worker remembers of it changes. A refused request is no use of a key. Uses
+key itself, so neither its version nor what a worker remembers of it changes. A request that was refused for its key is
+no use of it; one that an upstream failed is: whoever looks for keys that nobody needs must not find that one. Uses
 arrive late: a key or a secret that is gone by then is passed over.
 """
 
@@ -16,6 +17,8 @@ from gateway.keys.request_entry import Outcome, RequestEntry
 from gateway.store.json_rows import Kind, json_rows
 
 _USES: Final = frozenset({Outcome.ANSWERED, Outcome.ABORTED, Outcome.OPEN})
+_FAILED_FROM: Final = 500
+"""Status of what is not the key's fault."""
 _COLUMNS: Final[dict[str, Kind]] = {"id": "text", "at": "bigint", "address": "text", "user_agent": "text"}
 
 # Inserted over the row that is there, which both kinds of store understand; UPDATE … FROM they would not.
@@ -53,7 +56,7 @@ def newest(entries: Iterable[RequestEntry]) -> LastUses:
     keys: dict[str, tuple[int, RequestEntry]] = {}
     secrets: dict[str, tuple[int, RequestEntry]] = {}
     for entry in entries:
-        if not entry.key_id or entry.outcome not in _USES:
+        if not entry.key_id or not (entry.outcome in _USES or entry.status >= _FAILED_FROM):
             continue
         at = entry.at + entry.duration
         for uses, used in ((keys, entry.key_id), (secrets, entry.secret_id)):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.settings.key_path import KeyPath
     from gateway.settings.model import CorsSettings, RouteSettings, Settings, UpstreamSettings
 
-SPOOL_MEBIBYTES_PER_WORKER = 32
+SPOOL_MEBIBYTES_PER_WORKER = 48
 _MATCHED = ("path", "hosts", "methods", "case_insensitive")
 _WILDCARD_HOSTS = {"0.0.0.0": ".", "::": ":"}  # noqa: S104 - compared with, not listened on
 
@@ -105,7 +105,8 @@ def _spool(settings: Settings) -> Iterator[Disagreement]:
         yield Disagreement(
             ("audit", "spool_limit_mebibytes"),
             f"is {number(settings.audit.spool_limit_mebibytes)}, too little for {settings.server.workers} workers, "
-            f"each of which writes to one file of 16 and has the next one ready: at least {number(needed)}",
+            "each of which writes to one file of 16 and has the next one ready, beside one of the worker before it: "
+            f"at least {number(needed)}",
             (("server", "workers"), ("audit", "record")),
         )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.audit
 
-LIMIT_MEBIBYTES: Final = 64
+LIMIT_MEBIBYTES: Final = 96
 FULL: Final = "audit_log_full"
 _REFUSED: Final = f"503 {FULL}"
 _FAST: Final = 3000.0

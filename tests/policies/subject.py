@@ -44,3 +44,4 @@ class Subject:
         self.secret: bytes | None = None
         self.passes_authorization = False
         self.entry: Entry | None = None
+        self.known: Entry | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes
 
 import pytest
 
@@ -71,7 +72,7 @@ class Site:
 
         def room() -> None:
             directory.create = create  # type: ignore[method-assign]
-            self.spool.blocked = False
+            self.spool.blocked = self.spool._exhausted = False
 
         return room
 
@@ -162,6 +163,18 @@ def test_a_refusal_is_on_record_with_its_code(site: Site, request_: bytes, statu
     assert (found.outcome, found.status, found.code) == (Outcome.REFUSED, status, code)
     assert (client.answer.status, client.code) == (status, code)
     assert found.bytes_out == len(client.answer.body)
+
+
+def test_the_refusal_of_a_key_that_was_good_once_says_whose_it_is(site: Site) -> None:
+    """Who looks for uses of a revoked key finds them."""
+    gate = site.gate()
+    gate.ask(get(b"/v1"))
+    gate.upstream.send(OK)
+    gate.revoke()
+    gate.ask(get(b"/v1"))
+    _, refused = site.entries
+    assert (refused.outcome, refused.code, refused.key_id) == (Outcome.REFUSED, "revoked_api_key", "key_1")
+    assert refused.organization_id == "org_1"
 
 
 def test_what_is_no_request_is_on_record_without_one(site: Site) -> None:
@@ -378,6 +391,18 @@ def test_a_tunnel_is_on_record_before_it_opens_and_counts_what_passes(site: Site
     assert (ended.bytes_in, ended.bytes_out) == (len(b"early" + b"question"), len(b"first" + b"answer"))
 
 
+def test_a_tunnel_that_took_its_time_to_open_is_one_entry(site: Site) -> None:
+    gate = site.gate()
+    client = gate.ask(ASKING)
+    gate.advance(2)
+    gate.upstream.send(SWITCHING)
+    client.end()
+    gate.upstream.end()
+    begun, ended = site.entries
+    assert (begun.outcome, ended.outcome) == (Outcome.OPEN, Outcome.ANSWERED)
+    assert (ended.status, ended.position) == (101, begun.position)
+
+
 @pytest.mark.parametrize("who", ["client", "upstream"])
 def test_a_tunnel_ends_when_one_of_the_two_goes(site: Site, who: str) -> None:
     gate = site.gate()
@@ -535,6 +560,39 @@ def test_nor_is_its_beginning_where_a_text_is_cut(site: Site, secret: bytes) -> 
     gate.upstream.send(OK)
     assert (site.entry.path[-9:], site.entry.user_agent[-9:]) == ("x[secret]", "y[secret]")
     assert nothing_of(secret[:9], site)
+
+
+@pytest.mark.parametrize(
+    ("path", "routes"),
+    [
+        (b"/a%2Fb/" + FOREIGN, {}),
+        (b"/nowhere/" + FOREIGN, {"path": "/v1"}),
+        (b"/open/" + FOREIGN, {"auth": "none"}),
+    ],
+)
+@pytest.mark.parametrize("field", [b"X-API-KEY: ", b"Authorization: Bearer ", b"Authorization: Token token="])
+def test_nor_is_a_key_that_nobody_has_judged(site: Site, path: bytes, routes: dict[str, Any], field: bytes) -> None:
+    """Refused before the policies, or on a route that asks for none: whatever was presented as a credential."""
+    gate = site.gate(routes=[{"path": "/", **routes}])
+    for _ in range(2):  # the second one of a connection goes a shorter way
+        client = gate.ask(get(path, field + FOREIGN + b"\r\n"))
+        if client.answers:
+            assert client.answer.status in {400, 404}
+        else:
+            gate.upstream.send(OK)
+    assert nothing_of(FOREIGN, site)
+
+
+@pytest.mark.parametrize("secret", [b"imported+secret=1", SECRET])
+def test_nor_is_a_key_in_another_spelling(site: Site, secret: bytes) -> None:
+    gate = site.gate()
+    gate.store.put(secret)
+    spelled = b"".join(b"%%%02x" % each for each in secret)
+    for escaped in (spelled, quote_from_bytes(secret, safe="").encode()):
+        gate.ask(get(b"/hook/" + escaped, b"X-API-KEY: " + secret + b"\r\n"))
+        gate.upstreams[-1].send(OK)
+        assert nothing_of(escaped, site)
+    assert len(site.entries) == 2
 
 
 def test_what_is_too_short_to_be_a_key_hides_nothing(site: Site) -> None:

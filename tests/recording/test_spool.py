@@ -263,7 +263,7 @@ async def test_a_full_disk_refuses_in_time_and_serves_again(site: Site) -> None:
     assert site.ids() == list(range(41))
 
 
-def test_without_any_room_a_record_is_refused_and_none_is_lost(site: Site) -> None:
+async def test_without_any_room_a_record_is_refused_and_none_is_lost(site: Site) -> None:
     spool = site.spool()
     site.disk.full = True
     written = 0
@@ -274,8 +274,23 @@ def test_without_any_room_a_record_is_refused_and_none_is_lost(site: Site) -> No
     assert spool.blocked
     assert site.ids() == list(range(written))
     site.disk.full = False
+    with pytest.raises(SpoolFull):  # the disk is asked again beside the requests, not for each of them
+        spool.write(payload(written))
+    async with kept(spool):
+        await until(lambda: not spool.blocked)
     spool.write(payload(written))
     assert site.ids() == list(range(written + 1))
+
+
+def test_who_drains_gives_back_what_was_made_ready(site: Site) -> None:
+    spool = site.spool()
+    spool._prepare()
+    taken = site.disk.used_bytes()
+    spool.give_back()
+    spool._sync()
+    assert site.disk.used_bytes() < taken
+    spool.write(payload(1))
+    assert site.ids() == [1]
 
 
 def test_on_a_full_disk_the_oldest_goes_too(site: Site) -> None:

@@ -46,13 +46,13 @@ def test_two_listeners_cannot_share_an_address(proxy: str, control: str, *, clas
 
 
 def test_the_spool_has_room_for_what_every_worker_writes_to() -> None:
-    """At least two files each; where requests are not on record, there are none."""
-    audit = {"spool_limit_mebibytes": 96}
+    """At least two files each, and one of the worker before it; where requests are not on record, there are none."""
+    audit = {"spool_limit_mebibytes": 144}
     assert not found(server={"workers": 3}, audit=audit)
     reasons = found(server={"workers": 4}, audit=audit)
     assert reasons["audit.spool_limit_mebibytes"] == (
-        "is 96, too little for 4 workers, each of which writes to one file of 16 and has the next one ready: "
-        "at least 128"
+        "is 144, too little for 4 workers, each of which writes to one file of 16 and has the next one ready, beside one "
+        "of the worker before it: at least 192"
     )
     assert not found(server={"workers": 4}, audit={**audit, "record": "changes"})
 
