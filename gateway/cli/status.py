@@ -66,7 +66,7 @@ def _remarks_on_recording(recording: "RecordingStatus") -> list[str]:
         lines.append(f"warning: {recording.workers_blocked} workers refuse requests, which they have no room to record")
     if not recording.store_reachable:
         lines.append("warning: the store takes no records of requests; they wait on this machine's disk")
-    full = recording.spool_bytes * 100 // recording.spool_limit_bytes
+    full = recording.waiting_bytes * 100 // recording.spool_limit_bytes
     if full >= _ALARMING_PERCENT:
         lines.append(f"warning: {full} % of the room for records that wait is taken (audit.spool_limit_mebibytes)")
     if recording.dropped_segments or recording.damaged_bytes:

@@ -441,12 +441,16 @@ class RedisStatus(Shape):
 
 
 class RecordingStatus(Shape):
-    """The record of requests on the node that answers. `lag_seconds`: None where another process records."""
+    """The record of requests on the node that answers.
+
+    `lag_seconds`: None where another process records, and until the store has said how far it has them.
+    """
 
     active: bool
     lag_seconds: float | None
     store_reachable: bool
     spool_bytes: int
+    waiting_bytes: int
     spool_limit_bytes: int
     entries: int
     damaged_bytes: int

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _STORE_TIMEOUT_SECONDS: Final = 2.0
 _SPOOL_ALARM: Final = 0.8
+"""Of the limit, by what waits: files that workers hold ready are full to the disk, and empty."""
 _AWAY_ALARM_SECONDS: Final = 60.0
 _log: Final = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Health:
         recording = self._recording
         if recording is None:
             return []
-        if recording.spool_bytes >= _SPOOL_ALARM * recording.limit_bytes:
+        if recording.waiting_bytes >= _SPOOL_ALARM * recording.limit_bytes:
             detail = "The spool of requests that are not in the store yet is nearly full."
             found.append(_reason("audit_spool_filling", detail))
         if recording.store_away_seconds > _AWAY_ALARM_SECONDS:

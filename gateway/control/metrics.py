@@ -231,14 +231,20 @@ OF_NODE: Final = (
     OfNode(
         "gateway_audit_lag_seconds",
         "gauge",
-        "Age of the oldest record that is not in the store yet; absent while another process records.",
+        "Age of the oldest record that is not in the store yet; absent while another process records or it is unknown.",
         lambda f: f.of_recording(lambda recording: recording.lag_seconds),
     ),
     OfNode(
         "gateway_audit_spool_bytes",
         "gauge",
-        "What the spool takes on the disk.",
+        "What the spool takes on the disk, files that workers hold ready included.",
         lambda f: f.of_recording(lambda recording: recording.spool_bytes),
+    ),
+    OfNode(
+        "gateway_audit_waiting_bytes",
+        "gauge",
+        "What of the spool is not in the store yet.",
+        lambda f: f.of_recording(lambda recording: recording.waiting_bytes),
     ),
     OfNode(
         "gateway_audit_spool_limit_bytes",

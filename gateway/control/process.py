@@ -84,6 +84,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
     from gateway.control.worker_counts import WorkerCounts  # noqa: PLC0415
     from gateway.services.log_guard import LogGuard  # noqa: PLC0415
     from gateway.services.reload_events import ReloadEvents  # noqa: PLC0415
+    from gateway.services.retention import keep_to  # noqa: PLC0415
     from gateway.services.worker_roll import WorkerRoll  # noqa: PLC0415
     from gateway.store.audit_factory import audit_store  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
@@ -145,7 +146,8 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
         served = [*health.routes(), *metrics.routes(), *api]
         # A defect in one of the tasks ends the process, and the supervisor starts another.
         async with asyncio.TaskGroup() as group:
-            running = [following.run(), *(each.run() for each in (relay, guard) if each is not None)]
+            retaining = keep_to(settings.audit.retention_days, engine, requests)
+            running = [following.run(), retaining, *(each.run() for each in (relay, guard) if each is not None)]
             tasks = [group.create_task(task) for task in running]
             recording = None if recorder is None else group.create_task(recorder.run())
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):

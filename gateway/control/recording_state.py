@@ -18,11 +18,18 @@ class RecordingState(Protocol):
 
     @property
     def lag_seconds(self) -> float | None:
-        """How old the oldest is that was read and is not in the store yet; None where another process records."""
+        """How old the oldest is that was read and is not in the store yet.
+
+        None where another process records, and where the store has not said yet how far it has them.
+        """
 
     @property
     def spool_bytes(self) -> int:
-        """What the spool takes."""
+        """What the spool takes on the disk, files that workers hold ready included."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What of it is not in the store yet."""
 
     @property
     def limit_bytes(self) -> int:
@@ -42,7 +49,7 @@ class RecordingState(Protocol):
 
     @property
     def store_away_seconds(self) -> float:
-        """For how long nothing could be taken into the store; 0 while it can."""
+        """For how long nothing could be taken into the store, for whatever reason; 0 while it can."""
 
     @property
     def sink_failures(self) -> int:

@@ -104,10 +104,16 @@ class RecordingStatus(Shape):
     active: bool
     """Whether the process that answers records; during a reload, the one before it may still be at it."""
     lag_seconds: float | None
-    """Age of the oldest record that is not in the store yet, 0 without any; null where another process records."""
+    """Age of the oldest record that is not in the store yet, 0 without any.
+
+    Null where another process records, and after a start until the store has said how far it has them.
+    """
     store_reachable: bool
     """Whether the store took the last batch."""
     spool_bytes: int
+    """What the spool takes on the disk, files that workers hold ready included."""
+    waiting_bytes: int
+    """What of it is not in the store yet."""
     spool_limit_bytes: int
     entries: int
     """Records taken into the store since this process began, as are the following."""
@@ -271,6 +277,7 @@ class Administration:
             lag_seconds=None if lag is None else round(lag, 3),
             store_reachable=not recording.store_away_seconds,
             spool_bytes=recording.spool_bytes,
+            waiting_bytes=recording.waiting_bytes,
             spool_limit_bytes=recording.limit_bytes,
             entries=recording.entries,
             damaged_bytes=recording.damaged_bytes,

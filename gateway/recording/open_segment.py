@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,18 @@ from gateway.keys.request_entry import OFFSET_BITS
 from gateway.recording.records import ENTRY, SEAL_BYTES, seal
 from gateway.recording.segment import FRAME_BYTES, HEADER_BYTES, MARKER, SegmentHeader, encode_header, frame_bytes
 
-_FRAME: Final = Struct("<4sII")
-_PACK_FRAME: Final[Callable[..., None]] = _FRAME.pack_into
+_FRAME_WRITERS: Final[dict[int, Callable[..., None]]] = {}
+"""By the length of the payload: one call that copies all of a frame costs less than two."""
 _SEAL_FRAME_BYTES: Final = frame_bytes(SEAL_BYTES)
-_MADV_POPULATE_WRITE: Final = 23
-"""madvise(2), Linux 5.14."""
-_PREFAULT_BYTES: Final = 1 << 17
-_PREFAULT_PAUSE_SECONDS: Final = 0.001
+_READ_BYTES: Final = 1 << 20
+
+
+def _frame_writer(length: int) -> Callable[..., None]:
+    """What writes marker, length, checksum and payload to a place in a buffer."""
+    known = _FRAME_WRITERS.get(length)
+    if known is None:
+        known = _FRAME_WRITERS[length] = Struct(f"<4sII{length}s").pack_into
+    return known
 
 
 class OpenSegment:
@@ -56,26 +60,21 @@ class OpenSegment:
         return f"<OpenSegment {self.number} at {self.offset}>"
 
     def prefault(self) -> None:
-        """Have the pages in memory, with a place on disk, before a request needs them. For another thread than its.
+        """Have the pages in memory before a request needs them. Blocks, without holding up other threads.
 
-        The call holds the interpreter's lock, so it is made in steps of a fraction of a millisecond.
+        Turned down: MADV_POPULATE_WRITE, which holds the interpreter's lock, and saves what it costs but once: forcing
+        the file to disk takes the right to write to a page away again.
         """
-        with contextlib.suppress(OSError):  # a kernel before Linux 5.14: the first record in a page costs more
-            for offset in range(0, len(self._map), _PREFAULT_BYTES):
-                self._map.madvise(_MADV_POPULATE_WRITE, offset, _PREFAULT_BYTES)
-                time.sleep(_PREFAULT_PAUSE_SECONDS)
+        for offset in range(0, self._room, _READ_BYTES):
+            os.pread(self._descriptor, _READ_BYTES, offset)
 
     def append(self, payload: bytes) -> int:
         """Write a record; returns its position, or -1 where there is no room for it."""
         offset = self.offset
-        begin = offset + FRAME_BYTES
-        end = begin + len(payload)
-        following = (end + 7) & -8
+        following = (offset + FRAME_BYTES + len(payload) + 7) & -8
         if following > self._room:
             return -1
-        # The marker last, so that no reader meets half of a record but by accident; the checksum is for that.
-        self._map[begin:end] = payload
-        _PACK_FRAME(self._map, offset, MARKER, len(payload), zlib.crc32(payload))
+        _frame_writer(len(payload))(self._map, offset, MARKER, len(payload), zlib.crc32(payload), payload)
         self.offset = following
         if payload[0] == ENTRY:
             self.entries += 1

@@ -8,7 +8,6 @@ Not for several threads at once, and blocking throughout: call it in a thread. M
 that is cut while it is mapped ends the process that reads there.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ _FIRST_LOOK_BYTES: Final = 16_384
 _CHUNK_BYTES: Final = 262_144  # also the farthest that is looked past damage in a segment that is being written
 _LONGEST_FRAME_BYTES: Final = 8192  # of what texts are limited to, amply
 _BLANK_CHUNK: Final = bytes(_CHUNK_BYTES)
+_PAGE_BYTES: Final = 4096  # longer than any stretch of zeros in what was written
 _ALIGNMENT: Final = 8
 
 
@@ -90,8 +90,17 @@ class SpoolReader:
         self._checkpoints: dict[tuple[str, int], Checkpoint] = {}
         self._open: dict[int, _Open] = {}
         self._headers: dict[int, SegmentHeader] = {}
+        self._files: list[SegmentFile] = []
+        """As of the last look, which is the case of all that follows."""
         self.used_bytes = 0
-        """What all segments take, as of the last look."""
+        """What all segments take."""
+        self.waiting_bytes = 0
+        """What is not recorded yet: of a segment that is written to, as far as it is; of any other, all of it."""
+        self.runs: set[tuple[str, int]] = set()
+        """By spool and number, those of which there is a segment.
+
+        A worker has the next one before it seals the last one, so a run is over when it is not among them.
+        """
 
     def close(self) -> None:
         """Let go of all files."""
@@ -102,7 +111,7 @@ class SpoolReader:
 
     def present(self) -> tuple[set[str], int]:
         """Return the spools whose segments are here, and the lowest of their numbers."""
-        files = self._files()
+        files = self.look()
         spools = {self._header_of(each).spool for each in files} | {self._directory.id}
         return spools, min((each.number for each in files), default=0)
 
@@ -111,21 +120,45 @@ class SpoolReader:
         self.close()
         self._checkpoints = dict(checkpoints)
         left = []
-        for file in self._files():
+        for file in self.look():
             header = self._header_of(file)
             known = self._checkpoints.get((header.spool, file.number))
             if known is not None and known.finished:
                 left.append(FinishedSegment(header.spool, file.number, known.run))
         return left
 
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def look(self) -> list[SegmentFile]:
+        """List the directory, and measure what is there; return the segments, the oldest first. Raises OSError."""
+        self._files = files = self._directory.segments()
+        self.used_bytes = sum(each.size for each in files)
+        self.waiting_bytes = sum(self._waiting(each) for each in files)
+        self.runs = {(header.spool, header.run) for header in map(self._header_of, files)}
+        return files
+
+    def _waiting(self, file: SegmentFile) -> int:
+        """How much of a segment is to be recorded. The room behind it, of one without a writer, is as good as taken."""
+        header = self._header_of(file)
+        known = self._checkpoints.get((header.spool, file.number))
+        if known is not None and known.finished:
+            return 0
+        begin = FIRST_OFFSET if known is None else known.read_to
+        with suppress(FileNotFoundError):
+            if segment.is_abandoned(file.path):
+                return file.size
+            with file.path.open("rb", buffering=0) as opened:
+                return _written_end(opened.fileno(), begin, file.size) - begin
+        return 0
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def read(self, limit: int) -> list[SegmentPart]:
-        """Read on in all segments, the oldest first, to some `limit` entries; those with nothing new are left out.
+        """Look, and read on in all segments, the oldest first, to some `limit` entries; those without any are left out.
 
         Reading again without `recorded` gives the same again, and what has come meanwhile. Raises OSError.
         """
-        files = self._files()
+        files = self.look()
         parts = list(self._vanished(files))
         for file in files:
             if limit <= 0:
@@ -146,26 +179,16 @@ class SpoolReader:
                 finished.append(FinishedSegment(part.spool, part.segment, part.run))
         return finished
 
-    def is_last_of_run(self, over: FinishedSegment) -> bool:
-        """Tell whether no other segment of its run is here: a worker has the next one before it seals the last one."""
-        others = (self._header_of(each) for each in self._files() if each.number != over.number)
-        return all(each.run != over.run for each in others)
-
     def remove(self, over: FinishedSegment) -> None:
-        """Remove the file; it may be gone already."""
-        for file in self._files():
+        """Remove the file; it may be gone already. Raises OSError."""
+        for file in self._files:
             if file.number == over.number:
                 file.path.unlink(missing_ok=True)
         self._headers.pop(over.number, None)
         self._checkpoints.pop((over.spool, over.number), None)
 
-    def _files(self) -> list[SegmentFile]:
-        files = sorted(self._directory.segments())
-        self.used_bytes = sum(each.size for each in files)
-        return files
-
     def _vanished(self, files: list[SegmentFile]) -> Iterator[SegmentPart]:
-        """Segments that were there and are not: dropped for want of room."""
+        """Segments that were there and are not: dropped for want of room, or removed by hand."""
         here = {each.number for each in files}
         for (spool, number), known in self._checkpoints.items():
             if number not in here and not known.finished:
@@ -189,14 +212,14 @@ class SpoolReader:
         if known.finished:
             return None
         at = self._open.get(file.number)
-        if at is None:
-            try:
+        try:
+            if at is None:
                 fd = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return None
-            at = self._open[file.number] = _Open(fd, self._headers.get(file.number))
+                at = self._open[file.number] = _Open(fd, self._headers.get(file.number))
+            gone = segment.is_abandoned(file.path)
+        except FileNotFoundError:  # dropped since the look; the next one shows it
+            return None
         part = SegmentPart(header.spool, file.number, known.run, known.read_to, known.read_to)
-        gone = _is_abandoned(at.fd)
         if at.header is None:
             at.header = self._headers.get(file.number)
         if at.header is not None or gone:
@@ -294,7 +317,8 @@ def _pass_damage(fd: int, part: SegmentPart) -> None:
         at += _CHUNK_BYTES - _LONGEST_FRAME_BYTES
     if not _is_unfinished(fd, begin, end):
         part.damaged_bytes += end - begin
-    part.read_to = end
+    # The room behind it too, so that a segment that was read to its end is told from one that was dropped before.
+    part.read_to = max(end, os.fstat(fd).st_size)
     part.finished = True
 
 
@@ -306,11 +330,14 @@ def _is_unfinished(fd: int, begin: int, end: int) -> bool:
     return end - begin <= _LONGEST_FRAME_BYTES and not any(os.pread(fd, segment.FRAME_BYTES, begin))
 
 
-def _is_abandoned(fd: int) -> bool:
-    """Tell whether its writer is gone, by the lock that it holds for life."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return True
+def _written_end(fd: int, begin: int, size: int) -> int:
+    """Find how far a segment is written, from what was read on, to a page: behind it are zeros alone."""
+    written, blank = begin, size
+    at = begin  # nearly always there is nothing new
+    while written < blank:
+        if _BLANK_CHUNK.startswith(os.pread(fd, _PAGE_BYTES, at)):
+            blank = at
+        else:
+            written = min(at + _PAGE_BYTES, blank)
+        at = (written + blank) // 2
+    return written

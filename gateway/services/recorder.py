@@ -2,7 +2,8 @@
 
 One per node at a time, by a lock in the spool; another one waits for it. A batch goes to the sink, then into the audit
 store, and then one transaction of the main store notes how far was read, counts, and moves last uses on. After that
-the segments that are over go.
+the segments that are over go, and when the last one of a run is gone, whichever way, what it left open is interrupted.
+Whatever becomes of that, recording goes on.
 
 Invariants: nothing is noted as read before it is in the audit store for good, and no file goes before that is noted.
 Dying anywhere in between repeats the batch: entries are known by their position, and what is not so known happens in
@@ -30,7 +31,7 @@ from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.errors import GatewayError, Unreachable
+from gateway.errors import GatewayError
 from gateway.recording.spool_directory import SpoolDirectory
 from gateway.recording.spool_reader import FinishedSegment, SegmentPart, SpoolReader
 from gateway.services import last_uses, request_counts, segment_rows
@@ -39,15 +40,17 @@ from gateway.services.clock import utc_now
 from gateway.services.last_uses import LastUses
 from gateway.services.ndjson_sink import NdjsonSink
 from gateway.services.recording_check import compare
-from gateway.services.segment_rows import Overtaken
+from gateway.services.segment_rows import Overtaken, Run
 from gateway.store.audit_store import AuditStore
 from gateway.store.engine import read_transaction, write_transaction
 
 STEP_SECONDS: Final = 0.25
 DEFECT_SECONDS: Final = 5.0
 """After what was not foreseen, which would only happen again right away."""
-BATCH_ENTRIES: Final = 5000
-RETENTION_SECONDS: Final = 3600.0
+BATCH_ENTRIES: Final = 20_000
+"""At the most, where much is waiting: what each key of a batch is noted with costs half of what it does with 5,000."""
+TIDY_AGAIN_SECONDS: Final = 5.0
+"""After a failure in what is not recording."""
 WAITING_IS_TOLD_SECONDS: Final = 15.0
 """During a reload there are two for a moment, which is nothing to tell."""
 _LOCK: Final = "recorder.lock"
@@ -95,6 +98,7 @@ class Recorder:
         self._engine = engine
         self._audit_store = audit_store
         self._directory = SpoolDirectory(directory)
+        self._is_open = False
         self._reader = SpoolReader(self._directory)
         self._retention = timedelta(days=retention_days)
         self._sink = sink
@@ -107,8 +111,14 @@ class Recorder:
         self._batch: _Batch | None = None
         self._over: list[FinishedSegment] = []
         """Segments whose files may go."""
+        self._runs: set[Run] = set()
+        """Those of which the audit store does not know that they are over, since they may not be."""
+        self._tidy_from = 0.0
+        self._untidy_told = False
+        self._verifying: asyncio.Task[VerificationResult] | None = None
         self._away_since: float | None = None
         self._outage_told = False
+        self._defect_told = False
         self._oldest: float | None = None
         self.limit_bytes = limit_bytes
         self.entries = 0
@@ -126,19 +136,27 @@ class Recorder:
 
     @property
     def spool_bytes(self) -> int:
-        """What the spool takes, as of the last look."""
+        """What the spool takes on the disk, as of the last look."""
         return self._reader.used_bytes
 
     @property
+    def waiting_bytes(self) -> int:
+        """What of it is not recorded yet; before it is known how far it was, all that was written."""
+        return self._reader.waiting_bytes
+
+    @property
     def lag_seconds(self) -> float | None:
-        """How old the oldest entry is that was read and is not recorded yet, 0 without any; None where not active."""
-        if not self.active:
+        """How old the oldest entry is that was read and is not recorded yet, 0 without any.
+
+        None where not active, and until it is known how far the spool was recorded before.
+        """
+        if not self.active or not self._begun:
             return None
         return 0.0 if self._oldest is None else max(0.0, time.time() - self._oldest)
 
     @property
     def store_away_seconds(self) -> float:
-        """For how long no batch could be recorded; 0 while they can."""
+        """For how long no batch could be recorded, for whatever reason; 0 while they can."""
         return 0.0 if self._away_since is None else time.monotonic() - self._away_since
 
     @property
@@ -147,8 +165,15 @@ class Recorder:
         return 0 if self._sink is None else self._sink.failures
 
     async def verify(self) -> VerificationResult:
-        """Hold what was read against what is in the audit store. Raises StoreBusy, StoreUnavailable."""
-        return await compare(self._engine, self._audit_store, self._directory.path, utc_now() - self._retention)
+        """Hold what was read against what is in the audit store. Raises StoreBusy, StoreUnavailable.
+
+        It asks the store for every segment there is. Who comes while that is being done gets the same answer.
+        """
+        if self._verifying is None or self._verifying.done():
+            since = utc_now() - self._retention
+            comparing = compare(self._engine, self._audit_store, self._directory.path, since)
+            self._verifying = asyncio.create_task(comparing)
+        return await asyncio.shield(self._verifying)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -159,10 +184,7 @@ class Recorder:
     async def run(self) -> None:
         """Record until cancelled or drained. Outages are told once, and their end once."""
         try:
-            async with asyncio.TaskGroup() as group:
-                retaining = group.create_task(self._retain())
-                await self._record()
-                retaining.cancel()
+            await self._record()
         finally:
             await self._in_thread(self._close)
             self._thread.shutdown()
@@ -178,7 +200,7 @@ class Recorder:
                 self._tell_outage(error)
             except Exception:  # noqa: BLE001 - whatever it is
                 # Without a recorder the spool would fill up, and then requests are refused.
-                _LOG.exception("requests cannot be taken into the record, in a way that was not foreseen; it goes on")
+                self._tell_defect()
                 if self._batch is None:  # reading failed; a batch is kept, for the sink has it already
                     self._forget()
                 pause = DEFECT_SECONDS
@@ -198,14 +220,12 @@ class Recorder:
             return Found.NOTHING
         if not self._begun:
             await self._begin()
-        await self._remove_finished()
         if self._batch is None:
             self._batch = await self._in_thread(self._read)
+        else:
+            await self._in_thread(self._reader.look)
         batch = self._batch
         self._oldest = batch.oldest
-        if not batch.parts:
-            self._batch = None
-            return Found.NOTHING
         try:
             await self._store(batch)
             await self._note(batch)
@@ -214,14 +234,20 @@ class Recorder:
             self._forget()
             return Found.SOME
         self._settle(batch)
-        await self._remove_finished()
+        left = bool(self._over)
+        await self._tidy()
+        if not batch.parts:
+            # Whether a run is over, the look after the removal of its last file shows.
+            return Found.SOME if left and not self._over else Found.NOTHING
         return Found.MORE if batch.more else Found.SOME
 
     # --- the parts of a step ------------------------------------------------------------------------------------------
 
     def _take_lock(self) -> bool:
         """Be the one who records for this spool; the lock goes with the process."""
-        self._directory.open()
+        if not self._is_open:
+            self._directory.open()
+            self._is_open = True
         fd = os.open(self._directory.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,6 +264,7 @@ class Recorder:
         spools, lowest = await self._in_thread(self._reader.present)
         async with read_transaction(self._engine) as connection:
             known = await segment_rows.checkpoints(connection, spools, lowest)
+            self._runs = await segment_rows.unsettled_runs(connection, spools)
         self._over = await self._in_thread(partial(self._reader.begin, known))
         self._begun = True
 
@@ -266,6 +293,8 @@ class Recorder:
 
     async def _note(self, batch: _Batch) -> None:
         """All that only one reader may do, together."""
+        if not batch.parts:
+            return
         async with write_transaction(self._engine) as connection:
             await segment_rows.advance(connection, batch.parts, utc_now())
             await last_uses.note(connection, batch.uses)
@@ -278,6 +307,7 @@ class Recorder:
         if not batch.more:
             self._oldest = None
         for part in batch.parts:
+            self._runs.add((part.spool, part.run))
             self.entries += len(part.entries)
             self.damaged_bytes += part.damaged_bytes
             self.unrecorded_refusals += sum(each.count for each in part.unrecorded)
@@ -288,37 +318,41 @@ class Recorder:
                     extra={"segment": part.segment, "damaged_bytes": part.damaged_bytes},
                 )
 
+    async def _tidy(self) -> None:
+        """Do what comes after recording, and holds it up in no case."""
+        if time.monotonic() < self._tidy_from:
+            return
+        untidy = False
+        for work in (self._remove_finished, self._end_runs):
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - whatever it is
+                self._tell_untidy(error)
+                untidy = True
+        self._tidy_from = time.monotonic() + TIDY_AGAIN_SECONDS if untidy else 0.0
+        self._untidy_told = untidy
+
     async def _remove_finished(self) -> None:
-        """Remove files of which everything is recorded; before the last one of a run, say what that left open."""
+        """Remove files of which everything is recorded."""
         while self._over:
-            over = self._over[0]
-            if await self._in_thread(partial(self._reader.is_last_of_run, over)):
-                await self._audit_store.interrupt(over.spool, over.run)
-            await self._in_thread(partial(self._reader.remove, over))
+            await self._in_thread(partial(self._reader.remove, self._over[0]))
             del self._over[0]
+
+    async def _end_runs(self) -> None:
+        """Have interrupted what runs left open that had no file left at the last look: all they wrote is recorded."""
+        over = sorted(self._runs - self._reader.runs)
+        if not over:
+            return
+        for spool, run in over:
+            await self._audit_store.interrupt(spool, run)
+        async with write_transaction(self._engine) as connection:
+            await segment_rows.settle_runs(connection, over)
+        self._runs.difference_update(over)
 
     def _forget(self) -> None:
         """Begin anew with what the store knows."""
         self._batch = None
         self._begun = False
-
-    async def _retain(self) -> None:
-        """Let go of what is older than it has to be, every hour."""
-        while True:
-            now = utc_now()
-            try:
-                days = await self._audit_store.retain(self._retention.days, int(now.timestamp() * 1e6))
-                if days:
-                    _LOG.info("requests are no longer on record", extra={"days": " ".join(days)})
-                before = now - self._retention
-                await request_counts.forget(self._engine, before)
-                async with write_transaction(self._engine) as connection:
-                    await segment_rows.forget(connection, before)
-            except Unreachable as error:
-                _LOG.warning("old requests stay on record for now: %s", error.detail, extra={"reason": error.internal})
-            except Exception:  # noqa: BLE001 - whatever it is: recording must not end with it
-                _LOG.exception("old requests could not be removed, in a way that was not foreseen")
-            await asyncio.sleep(RETENTION_SECONDS)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Do what blocks; one thing after the other, also where nobody waits for it any more."""
@@ -339,10 +373,29 @@ class Recorder:
                 extra={"reason": internal},
             )
 
+    def _tell_defect(self) -> None:
+        """Say where it was, once; it counts as an outage, for requests wait."""
+        if not self._defect_told:
+            _LOG.exception("requests cannot be taken into the record, in a way that was not foreseen; it goes on")
+        self._defect_told = True
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+
+    def _tell_untidy(self, error: Exception) -> None:
+        if self._untidy_told:
+            return
+        text = "requests are taken into the record, but what comes after that is not done for now"
+        if isinstance(error, GatewayError):
+            _LOG.error("%s: %s", text, error.detail, extra={"reason": error.internal})
+        elif isinstance(error, OSError):
+            _LOG.error("%s: %s", text, error)
+        else:
+            _LOG.error("%s, in a way that was not foreseen", text, exc_info=error)
+
     def _tell_end(self) -> None:
-        if self._outage_told:
+        if self._outage_told or self._defect_told:
             _LOG.warning("requests are taken into the record again")
-        self._away_since, self._outage_told = None, False
+        self._away_since, self._outage_told, self._defect_told = None, False, False
 
     def _tell_waiting(self) -> None:
         now = time.monotonic()

@@ -3,6 +3,7 @@
 Invariant: what a segment has to have is what was read in it, or what its writer says it wrote, or what a new count of
 the file finds, whichever is most. So neither a record that was damaged nor one that was passed over is called complete.
 Segments that began before the retention are left out: some of their entries may be gone by right.
+One that was dropped for want of room has its unread part as damage, and no number of entries to be held to.
 
 While requests are recorded, more may be in the store than was noted; so what is too much is told of finished segments
 alone, and what is missing is told of all: it was noted before the store was asked.
@@ -51,6 +52,8 @@ async def _compare(row: SegmentRow, audit_store: AuditStore, directory: Path) ->
     if not row.finished:
         expected = max(expected, await asyncio.to_thread(_count_anew, directory, row) or 0)
     found = await audit_store.count(row.spool, row.segment)
+    # Of one that was dropped, more may have been stored than was noted in time.
+    known_whole = row.finished and (row.sealed_entries is not None or not row.damaged_bytes)
     return SegmentDifference(
         spool=row.spool,
         segment=row.segment,
@@ -59,7 +62,7 @@ async def _compare(row: SegmentRow, audit_store: AuditStore, directory: Path) ->
         expected=expected,
         found=found,
         missing=max(0, expected - found),
-        surplus=max(0, found - expected) if row.finished else 0,
+        surplus=max(0, found - expected) if known_whole else 0,
         damaged_bytes=row.damaged_bytes,
     )
 

@@ -1,22 +1,28 @@
-"""The rows that say how far each segment of a spool was read, and how many entries were found in it.
+"""The rows that say how far each segment of a spool was read, how many entries were found in it, and which runs last.
 
 Invariant: a row moves on only from where the reader began. So of two that have read the same bytes one advances it, and
 what goes with that in the same transaction (counts, last uses) happens once. A row outlives its segment's file, for as
-long as entries are kept: what it says is held against the audit store.
+long as entries are kept: what it says is held against the audit store. A run is listed from its first segment on until
+the audit store knows that it is over, so that whatever happens in between, it will.
 """
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, case, delete, insert, literal, or_, select, update
+from sqlalchemy import Column, ColumnElement, and_, case, delete, exists, insert, literal, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.recording.records import DroppedSegment
 from gateway.recording.spool_reader import FIRST_OFFSET, Checkpoint, SegmentPart
-from gateway.store.schema import audit_segments
+from gateway.store.schema import audit_runs, audit_segments
 
+Run = tuple[str, int]
+"""Of a worker: its spool, and its number."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LIST_RUN: Final = text("INSERT INTO audit_runs (spool, run) VALUES (:spool, :run) ON CONFLICT DO NOTHING")
+_NO_RUN: Final = 0
 _C: Final = audit_segments.c
 
 
@@ -35,7 +41,19 @@ async def checkpoints(
     return {(row.spool, row.segment): Checkpoint(row.run, row.read_to, row.finished) for row in rows}
 
 
-async def advance(connection: AsyncConnection, parts: Iterable[SegmentPart], now: datetime) -> None:
+async def unsettled_runs(connection: AsyncConnection, spools: Collection[str]) -> set[Run]:
+    """Return the runs of these spools of which the audit store does not know that they are over."""
+    query = select(audit_runs.c.spool, audit_runs.c.run).where(audit_runs.c.spool.in_(spools))
+    return {(row.spool, row.run) for row in (await connection.execute(query)).all()}
+
+
+async def settle_runs(connection: AsyncConnection, runs: Iterable[Run]) -> None:
+    """The audit store knows that these are over."""
+    for spool, run in runs:
+        await connection.execute(delete(audit_runs).where(audit_runs.c.spool == spool, audit_runs.c.run == run))
+
+
+async def advance(connection: AsyncConnection, parts: Collection[SegmentPart], now: datetime) -> None:
     """Note what was read. Raises Overtaken, after which nothing of the transaction may be kept."""
     for part in parts:
         moments = [entry.at for entry in part.entries]
@@ -44,12 +62,18 @@ async def advance(connection: AsyncConnection, parts: Iterable[SegmentPart], now
             await _begin(connection, part, first, last, now)
         else:
             await _go_on(connection, part, first, last, now)
+    for part in parts:
+        for dropped in part.dropped:
+            await _note_dropped(connection, part.spool, dropped, now)
 
 
 async def forget(connection: AsyncConnection, before: datetime) -> None:
     """Remove the rows of segments that have nothing in the audit store any more."""
     over = or_(_C.last_at < before, _C.last_at.is_(None))
     await connection.execute(delete(audit_segments).where(_C.finished, over, _C.noted_at < before))
+    runs = audit_runs.c
+    its_segments = exists().where(and_(_C.spool == runs.spool, _C.segment >= runs.run, _C.run == runs.run))
+    await connection.execute(delete(audit_runs).where(~its_segments))
 
 
 async def _begin(
@@ -72,6 +96,7 @@ async def _begin(
         await connection.execute(row)
     except IntegrityError as error:
         raise Overtaken from error
+    await connection.execute(_LIST_RUN, {"spool": part.spool, "run": part.run})
 
 
 async def _go_on(
@@ -98,6 +123,27 @@ async def _go_on(
         )
     if (await connection.execute(row)).rowcount != 1:
         raise Overtaken
+
+
+async def _note_dropped(connection: AsyncConnection, spool: str, dropped: DroppedSegment, now: datetime) -> None:
+    """Call damaged what was not read of a segment when it was dropped. How many entries that were, nobody knows."""
+    its_own = and_(_C.spool == spool, _C.segment == dropped.number)
+    known = (await connection.execute(select(_C.read_to, _C.sealed_entries).where(its_own))).one_or_none()
+    if known is None:
+        row = insert(audit_segments).values(
+            spool=spool,
+            segment=dropped.number,
+            run=_NO_RUN,
+            read_to=FIRST_OFFSET,
+            entries=0,
+            damaged_bytes=dropped.size,
+            finished=True,
+            noted_at=now,
+        )
+        await connection.execute(row)
+    elif known.sealed_entries is None and known.read_to < dropped.size:
+        lost = _C.damaged_bytes + dropped.size - known.read_to
+        await connection.execute(update(audit_segments).where(its_own).values(damaged_bytes=lost))
 
 
 def _either(column: Column[Any], value: datetime, beyond: ColumnElement[bool]) -> ColumnElement[datetime]:

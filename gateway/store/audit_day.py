@@ -37,7 +37,7 @@ BUSY_TIMEOUT_SECONDS: Final = 5.0
 
 _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 _TEXTS_REMEMBERED: Final = 200_000
-_CACHE_KIBIBYTES: Final = 65_536  # the leaves of the indexes that a batch of busy keys touches
+_CACHE_KIBIBYTES: Final = 16_384  # what a slot has in all indexes
 _APPLICATION: Final = 0x4B67_6174  # "Kgat"
 _SHAPE: Final = 1
 

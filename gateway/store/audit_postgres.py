@@ -14,6 +14,7 @@ again. Turned down as well: numbers for texts, as in SQLite. The table of texts 
 addresses would stay when their day goes, and whoever reads the table by hand could not.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
@@ -30,7 +31,7 @@ from gateway.store.engine import write_transaction
 from gateway.store.postgres_connections import Connection, PostgresConnections, Work
 
 WRITE_SECONDS: Final = 30.0
-READ_SECONDS: Final = 10.0
+READ_SECONDS: Final = 30.0  # what hardly any entry fits may be looked for in all days
 READERS: Final = 2
 DROP_WAIT_MILLISECONDS: Final = 500
 
@@ -115,9 +116,9 @@ class PostgresAuditStore:
 
     async def write(self, spool: str, entries: Sequence[RequestEntry]) -> None:
         """Keep entries of one spool, in one transaction."""
-        rows = _rows(spool, entries)
-        if not rows:
+        if not entries:
             return
+        rows = await asyncio.to_thread(_rows, spool, entries)
         days = {day_of(number * DAY_MICROSECONDS) for number in {each.at // DAY_MICROSECONDS for each in entries}}
 
         async def insert(connection: Connection) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005")
 """Oldest first; a test compares it with the files in migrations/versions."""
 
 

@@ -356,6 +356,14 @@ audit_segments: Final = Table(
     sqlite_with_rowid=False,
 )
 
+audit_runs: Final = Table(  # runs of workers that have a row above, until the audit store knows that they are over
+    "audit_runs",
+    metadata,
+    Column("spool", Text, primary_key=True),
+    Column("run", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
 audit_counts: Final = Table(
     "audit_counts",
     metadata,

@@ -19,7 +19,8 @@ RECORDING: dict[str, Any] = {
     "active": True,
     "lag_seconds": 0.0,
     "store_reachable": True,
-    "spool_bytes": 79,
+    "spool_bytes": 100,
+    "waiting_bytes": 79,
     "spool_limit_bytes": 100,
     **dict.fromkeys(COUNTED, 0),
 }
@@ -60,7 +61,7 @@ def test_status_as_json_is_what_the_api_says(gateway: Gateway, api: AdminApi) ->
             "warning: the store takes no records of requests; they wait on this machine's disk",
         ),
         (
-            {"recording": RECORDING | {"spool_bytes": 80}},
+            {"recording": RECORDING | {"waiting_bytes": 80}},
             "warning: 80 % of the room for records that wait is taken (audit.spool_limit_mebibytes)",
         ),
         (

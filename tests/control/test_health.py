@@ -36,7 +36,8 @@ class Recording:
     active: bool = True
     entries: int = 7
     lag_seconds: float | None = 0.5
-    spool_bytes: int = 79
+    spool_bytes: int = 100
+    waiting_bytes: int = 79
     limit_bytes: int = 100
     damaged_bytes: int = 3
     unrecorded_refusals: int = 5
@@ -126,7 +127,7 @@ async def test_readyz_is_200_while_anybody_knows_every_key_and_names_who_is_away
     ("recording", "degraded"),
     [
         (Recording(store_away_seconds=59), []),
-        (Recording(spool_bytes=80), ["audit_spool_filling"]),
+        (Recording(waiting_bytes=80), ["audit_spool_filling"]),
         (Recording(store_away_seconds=61), ["audit_store_unreachable"]),
     ],
 )
@@ -158,7 +159,7 @@ async def test_readyz_is_503_when_every_worker_refuses_since_nothing_can_be_reco
 async def test_a_store_that_is_away_is_no_trouble_of_redis_where_the_spool_fills_up(
     aiohttp_client: AiohttpClient,
 ) -> None:
-    health = Health(Workers(ready=1, of=1), unreadable, Relay(), recording=Recording(spool_bytes=90))
+    health = Health(Workers(ready=1, of=1), unreadable, Relay(), recording=Recording(waiting_bytes=90))
     client = await _client(aiohttp_client, health)
     async with client.get("/readyz") as answer:
         body = await answer.json()

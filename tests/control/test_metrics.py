@@ -95,7 +95,8 @@ def test_the_record_of_requests_is_told_of_the_node_and_of_each_worker() -> None
     assert told == {
         "gateway_audit_entries_total": 7,
         "gateway_audit_lag_seconds": 0.5,
-        "gateway_audit_spool_bytes": 79,
+        "gateway_audit_spool_bytes": 100,
+        "gateway_audit_waiting_bytes": 79,
         "gateway_audit_spool_limit_bytes": 100,
         "gateway_audit_damaged_bytes_total": 3,
         "gateway_audit_unrecorded_refusals_total": 5,

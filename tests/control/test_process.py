@@ -187,6 +187,21 @@ async def test_what_workers_wrote_is_recorded_shown_and_taken_up_to_the_last_at_
     assert spool.segments() == []
 
 
+def test_what_is_older_than_requests_are_kept_goes_also_where_none_are_recorded(
+    control: Callable[..., Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    old = tmp_path / "audit" / "2020-01-01.db"
+    old.parent.mkdir()
+    old.touch()
+    process = control(f"sqlite:///{tmp_path}/gateway.db", audit=AuditSettings(record="changes"))
+    process.report()
+    process.report()
+    eventually(lambda: not old.exists())
+    assert not (tmp_path / "spool").exists()
+    process.send(command="drain")
+    assert process.process.wait() == 0
+
+
 def test_what_was_left_to_be_recorded_is_also_where_nothing_is_any_more(
     control: Callable[..., Control], tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
 ) -> None:

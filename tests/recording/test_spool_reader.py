@@ -10,7 +10,7 @@ import pytest
 from gateway.keys.request_entry import OFFSET_BITS, Outcome
 from gateway.recording.records import UnrecordedRefusals, dropped_segment, unrecorded_refusals
 from gateway.recording.segment import HEADER_BYTES, MARKER
-from gateway.recording.spool_directory import SpoolDirectory
+from gateway.recording.spool_directory import SegmentFile, SpoolDirectory
 from gateway.recording.spool_reader import Checkpoint, FinishedSegment, SegmentPart, SpoolReader, count_entries
 from tests.recording.spool_writer import Worker, entry
 
@@ -117,7 +117,6 @@ def test_a_sealed_segment_is_over_and_says_how_many_entries_it_has(
     assert [each.position == opened for each in present.entries] == [True, False]
     [finished] = reader.recorded([over, present])
     assert finished == FinishedSegment(directory.id, first, worker.run)
-    assert not reader.is_last_of_run(finished)
     reader.remove(finished)
     assert [each.number for each in directory.segments()] == [worker.segment.number]
     worker.drain()
@@ -131,19 +130,90 @@ def test_a_segment_that_was_left_behind_is_over_at_its_end(directory: SpoolDirec
     worker.die()
     texts, [finished] = take(reader)
     assert texts == ["r1"]
-    assert reader.is_last_of_run(finished)
     reader.remove(finished)
     assert directory.segments() == []
     assert reader.read(EVERYTHING) == []
 
 
-def test_other_runs_do_not_keep_a_run_from_being_over(directory: SpoolDirectory, reader: SpoolReader) -> None:
+def test_a_run_is_there_as_long_as_it_has_a_segment(directory: SpoolDirectory, reader: SpoolReader) -> None:
     other, worker = Worker(directory), Worker(directory)
-    worker.write(entry(0))
+    runs = {(directory.id, other.run), (directory.id, worker.run)}
+    worker.move_on()
+    _, [finished] = take(reader)
+    assert reader.runs == runs
+    reader.remove(finished)
+    reader.look()
+    assert reader.runs == runs
     worker.drain()
     _, [finished] = take(reader)
-    assert reader.is_last_of_run(finished)
+    assert reader.runs == runs
+    reader.remove(finished)
+    reader.look()
+    assert reader.runs == {(directory.id, other.run)}
     other.drain()
+
+
+def test_what_waits_is_what_was_written_and_not_recorded_and_not_the_room_that_workers_hold(
+    directory: SpoolDirectory, reader: SpoolReader
+) -> None:
+    size = 1 << 24
+    idle, busy = Worker(directory, size), Worker(directory, size)
+    reader.look()
+    assert (reader.used_bytes, reader.waiting_bytes) == (2 * size, 0)
+    for number in range(3000):
+        busy.write(entry(number))
+    reader.look()
+    written = busy.segment.offset - HEADER_BYTES
+    assert written <= reader.waiting_bytes < written + 4096
+    take(reader)
+    reader.look()
+    assert reader.waiting_bytes == 0
+    busy.write(entry(1))
+    reader.look()
+    assert 0 < reader.waiting_bytes <= 4096
+    busy.die()  # nobody can use the room behind it any more
+    reader.look()
+    assert reader.waiting_bytes == size
+    assert reader.used_bytes == 2 * size
+    _, [finished] = take(reader)
+    reader.look()
+    assert reader.waiting_bytes == 0  # the file is there, and has nothing that is not recorded
+    reader.remove(finished)
+    idle.drain()
+
+
+def test_a_segment_of_a_dead_writer_is_recorded_with_the_room_behind_it(
+    directory: SpoolDirectory, reader: SpoolReader
+) -> None:
+    """By that it is told from one that was dropped before its end was read."""
+    worker = Worker(directory)
+    worker.write(entry(0))
+    worker.die()
+    [part] = reader.read(EVERYTHING)
+    assert (part.finished, part.damaged_bytes) == (True, 0)
+    assert part.read_to == worker.segment.path.stat().st_size
+
+
+def test_the_directory_is_listed_once_for_a_batch_and_what_is_removed_after_it(
+    directory: SpoolDirectory, reader: SpoolReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        worker = Worker(directory)
+        worker.write(entry(0))
+        worker.drain()
+    listed, segments = 0, directory.segments
+
+    def counted() -> list[SegmentFile]:
+        nonlocal listed
+        listed += 1
+        return segments()
+
+    monkeypatch.setattr(directory, "segments", counted)
+    texts, over = take(reader)
+    for each in over:
+        reader.remove(each)
+    assert (len(texts), len(over), listed) == (5, 5, 1)
+    assert segments() == []
 
 
 def test_a_limit_ends_a_batch_and_loses_nothing(directory: SpoolDirectory, reader: SpoolReader) -> None:

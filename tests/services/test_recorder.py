@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from gateway.errors import StoreUnavailable
 from gateway.keys.request_entry import Outcome
@@ -18,8 +18,9 @@ from gateway.recording.spool_directory import SpoolDirectory
 from gateway.services import recorder as recorder_module
 from gateway.services.ndjson_sink import NdjsonSink
 from gateway.services.recorder import Found, Recorder
+from gateway.services.retention import keep_to
 from gateway.store.engine import create_engine
-from gateway.store.schema import audit_counts, audit_segments, key_changes, key_secrets
+from gateway.store.schema import audit_counts, audit_runs, audit_segments, key_changes, key_secrets
 from tests.memory_audit_store import MemoryAuditStore
 from tests.recording.spool_writer import NOON, Worker, entry
 
@@ -41,6 +42,9 @@ class FaultyAuditStore(MemoryAuditStore):
         self.failures: list[Exception] = []
         self.fails_late = False
         self.interrupted: list[tuple[str, int]] = []
+        self.interrupt_fails: Exception | None = None
+        self.counting: asyncio.Event | None = None
+        self.counted = 0
 
     async def write(self, spool: str, entries: Sequence[RequestEntry]) -> None:
         if self.failures and not self.fails_late:
@@ -49,7 +53,15 @@ class FaultyAuditStore(MemoryAuditStore):
         if self.failures:
             raise self.failures.pop(0)
 
+    async def count(self, spool: str, segment: int) -> int:
+        self.counted += 1
+        if self.counting is not None:
+            await self.counting.wait()
+        return await super().count(spool, segment)
+
     async def interrupt(self, spool: str, run: int) -> int:
+        if self.interrupt_fails is not None:
+            raise self.interrupt_fails
         self.interrupted.append((spool, run))
         return await super().interrupt(spool, run)
 
@@ -187,6 +199,56 @@ async def test_a_run_is_over_also_where_its_last_segment_was_dropped(
     assert [each.outcome for each in kept.entries.values()] == [Outcome.INTERRUPTED]
 
 
+@pytest.mark.parametrize("anew", [False, True])
+async def test_a_run_is_over_also_where_its_last_segment_went_before_any_of_it_was_read(
+    world: World, directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder], *, anew: bool
+) -> None:
+    """Dropped for want of room, or removed by hand, while the recorder was at work or while there was none."""
+    recorder, worker = make(), Worker(directory)
+    worker.write(entry(1, outcome=Outcome.OPEN))
+    await settle(recorder)
+    worker.move_on()
+    await settle(recorder)
+    assert [each.number for each in directory.segments()] == [worker.segment.number]
+    if anew:
+        recorder._close()
+        recorder = make()
+    worker.die()
+    worker.segment.path.unlink()
+    await settle(recorder)
+    assert [each.outcome for each in kept.entries.values()] == [Outcome.INTERRUPTED]
+    assert await world.rows(select(audit_runs)) == []
+
+
+async def test_a_run_is_settled_by_the_next_life_where_the_one_before_ended_after_it_had_noted_and_removed_all(
+    world: World, directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    first, worker = make(), Worker(directory)
+    worker.write(entry(1, outcome=Outcome.OPEN))
+    await settle(first)
+    worker.die()
+    assert await first.step() is Found.SOME
+    assert directory.segments() == []
+    first._close()
+    assert [each.outcome for each in kept.entries.values()] == [Outcome.OPEN]
+    await settle(make())
+    assert [each.outcome for each in kept.entries.values()] == [Outcome.INTERRUPTED]
+    assert await world.rows(select(audit_runs)) == []
+
+
+async def test_other_nodes_runs_are_not_settled_here(
+    world: World, directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    theirs = {"spool": "0123456789abcdef", "run": 7}
+    await world.execute(insert(audit_runs).values(**theirs))
+    worker = Worker(directory)
+    worker.write(entry(1))
+    worker.drain()
+    await settle(make())
+    assert kept.interrupted == [(directory.id, worker.run)]
+    assert [row._asdict() for row in await world.rows(select(audit_runs))] == [theirs]
+
+
 # --- last uses --------------------------------------------------------------------------------------------------------
 
 
@@ -298,12 +360,11 @@ async def test_a_file_that_outlived_its_checkpoint_is_removed_by_the_next_life(
     worker = Worker(directory)
     worker.write(entry(1, outcome=Outcome.OPEN))
     worker.die()
-    content = worker.segment.path.read_bytes()
     first = make()
+    first._tidy_from = float("inf")
     await settle(first)
     first._close()
-    kept.interrupted.clear()
-    worker.segment.path.write_bytes(content)
+    assert (len(directory.segments()), kept.interrupted) == (1, [])
     await settle(make())
     assert directory.segments() == []
     assert kept.interrupted == [(directory.id, worker.run)]
@@ -392,6 +453,143 @@ async def test_it_runs_until_it_is_drained_and_a_defect_or_an_outage_does_not_en
     assert told[-1] == "requests are taken into the record again"
 
 
+async def test_a_run_that_cannot_be_settled_holds_up_neither_entries_nor_files(
+    world: World,
+    directory: SpoolDirectory,
+    kept: FaultyAuditStore,
+    make: Callable[..., Recorder],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As because of one daily file that cannot be read."""
+    monkeypatch.setattr(recorder_module, "TIDY_AGAIN_SECONDS", 0.0)
+    kept.interrupt_fails = StoreUnavailable("A file cannot be read.")
+    recorder, worker = make(), Worker(directory)
+    worker.write(entry(0, outcome=Outcome.OPEN))
+    worker.die()
+    for number in (1, 2, 3):
+        await settle(recorder)
+        worker = Worker(directory)
+        worker.write(entry(number))
+        worker.drain()
+    await settle(recorder)
+    assert kept.request_ids == ["r0", "r1", "r2", "r3"]
+    assert await counts(world) == {("key_1", "2xx"): 3}
+    assert directory.segments() == []
+    assert recorder.store_away_seconds == 0
+    assert [each.getMessage() for each in caplog.records] == [
+        "requests are taken into the record, but what comes after that is not done for now: A file cannot be read."
+    ]
+    kept.interrupt_fails = None
+    await settle(recorder)
+    assert kept.entries[min(kept.entries)].outcome is Outcome.INTERRUPTED
+
+
+async def test_a_file_that_cannot_be_removed_holds_up_no_entry(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "TIDY_AGAIN_SECONDS", 0.0)
+    recorder = make()
+
+    def refuse(_: object) -> None:
+        raise PermissionError
+
+    for number in (1, 2):
+        worker = Worker(directory)
+        worker.write(entry(number))
+        worker.drain()
+        with monkeypatch.context() as patched:
+            patched.setattr(recorder._reader, "remove", refuse)
+            await settle(recorder)
+    assert kept.request_ids == ["r1", "r2"]
+    assert (len(directory.segments()), recorder.waiting_bytes) == (2, 0)
+    await settle(recorder)
+    assert directory.segments() == []
+
+
+async def test_how_late_it_is_is_not_known_before_the_store_has_said_how_far_it_was(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    """An outage that was there at the start is none of 0 seconds."""
+    worker, recorder = Worker(directory), make()
+    worker.write(entry(1))
+    away = make()
+    away._engine = create_engine("sqlite:////nonexistent/gateway.db")
+    with pytest.raises(StoreUnavailable):
+        await away.step()
+    assert (away.active, away.lag_seconds) == (True, None)
+    assert 0 < away.waiting_bytes < away.spool_bytes
+    away._close()
+    await settle(recorder)
+    assert recorder.lag_seconds == 0
+    assert kept.request_ids == ["r1"]
+    worker.drain()
+
+
+async def test_what_waits_is_looked_at_while_a_store_is_away(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    recorder, worker = make(), Worker(directory)
+    kept.failures = [StoreUnavailable("away") for _ in range(2)]
+    waiting = []
+    for _ in range(2):
+        for number in range(100):
+            worker.write(entry(number))
+        with pytest.raises(StoreUnavailable):
+            await recorder.step()
+        waiting.append(recorder.waiting_bytes)
+    assert 0 < waiting[0] < waiting[1]
+    worker.drain()
+    await settle(recorder)
+    assert recorder.waiting_bytes == 0
+
+
+async def test_a_defect_shows_as_an_outage_and_is_told_once(
+    directory: SpoolDirectory,
+    kept: FaultyAuditStore,
+    make: Callable[..., Recorder],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(recorder_module, "DEFECT_SECONDS", 0.01)
+    monkeypatch.setattr(recorder_module, "STEP_SECONDS", 0.01)
+    kept.failures = [ZeroDivisionError("a defect") for _ in range(100)]
+    recorder, worker = make(), Worker(directory)
+    worker.write(entry(1))
+    worker.drain()
+    running = asyncio.create_task(recorder.run())
+    while len(kept.failures) > 90:
+        await asyncio.sleep(0.01)
+    assert recorder.store_away_seconds > 0
+    kept.failures.clear()
+    recorder.drain()
+    await running
+    assert kept.request_ids == ["r1"]
+    assert recorder.store_away_seconds == 0
+    told = [record for record in caplog.records if record.name == recorder_module.__name__]
+    assert [record.exc_info is not None for record in told] == [True, False]
+    assert told[1].getMessage() == "requests are taken into the record again"
+
+
+async def test_a_recorder_that_waits_opens_the_spool_once(
+    make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening it takes the lock under which workers make their segments."""
+    first, second = make(), make()
+    await settle(first)
+    opened, really = 0, second._directory.open
+
+    def counted() -> None:
+        nonlocal opened
+        opened += 1
+        really()
+
+    monkeypatch.setattr(second._directory, "open", counted)
+    for _ in range(3):
+        await settle(second)
+    assert (second.active, opened) == (False, 1)
+
+
 # --- copies, retention, verification ----------------------------------------------------------------------------------
 
 
@@ -414,12 +612,11 @@ async def test_what_is_recorded_is_copied_to_a_file(
 
 
 async def test_counts_and_rows_of_segments_go_with_the_entries(
-    world: World, directory: SpoolDirectory, make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+    world: World, directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
 ) -> None:
     days = timedelta(days=1)
     now = HOUR + 100 * days
-    monkeypatch.setattr(recorder_module, "utc_now", lambda: now)
-    recorder = make(retention_days=90)
+    recorder = make()
     for number, back in enumerate((100, 91, 89, 0)):
         worker = Worker(directory)
         worker.write(entry(number, at=NOON + int((100 - back) * days / timedelta(microseconds=1))))
@@ -430,13 +627,33 @@ async def test_counts_and_rows_of_segments_go_with_the_entries(
             .where(audit_segments.c.segment == worker.segment.number)
             .values(noted_at=now - back * days)
         )
-    retaining = asyncio.create_task(recorder._retain())
+    retaining = asyncio.create_task(keep_to(90, world.engine, kept, clock=lambda: now))
     while len(await segments(world)) > 2:
         await asyncio.sleep(0.01)
     retaining.cancel()
     hours = {row.hour for row in await world.rows(select(audit_counts))}
     assert hours == {HOUR + 11 * days, HOUR + 100 * days}
     assert {row.last_at.replace(microsecond=0) for row in await segments(world)} == hours
+
+
+async def test_a_run_without_any_segment_is_forgotten_with_the_last_one(
+    world: World, directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    """As of a node that is no more, whose recorder would have settled it."""
+    kept.interrupt_fails = StoreUnavailable("A file cannot be read.")
+    worker, present = Worker(directory), Worker(directory)
+    worker.write(entry(1))
+    present.write(entry(2))
+    worker.drain()
+    await settle(make())
+    assert len(await world.rows(select(audit_runs))) == 2
+    later = datetime.now(UTC) + timedelta(days=2000)
+    retaining = asyncio.create_task(keep_to(90, world.engine, kept, clock=lambda: later))
+    while len(left := await world.rows(select(audit_runs))) > 1:
+        await asyncio.sleep(0.01)
+    retaining.cancel()
+    assert left[0].run == present.run
+    present.drain()
 
 
 async def test_verification_tells_of_each_segment_what_is_missing_and_what_is_too_much(
@@ -486,6 +703,78 @@ async def test_verification_counts_what_its_writer_says_it_wrote(
     [difference] = (await recorder.verify()).differences
     assert (difference.expected, difference.found, difference.missing) == (3, 2, 1)
     assert difference.damaged_bytes == recorder.damaged_bytes > 0
+
+
+async def test_a_segment_that_was_dropped_is_damaged_and_never_surplus(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "utc_now", lambda: HOUR + timedelta(days=1))
+    recorder, worker, unread, writer = make(), Worker(directory), Worker(directory), Worker(directory)
+    for number in range(3):
+        worker.write(entry(number))
+    await settle(recorder)
+    read_to = worker.segment.offset
+    worker.write(entry(3))
+    kept.fails_late, kept.failures = True, [StoreUnavailable("gone")]
+    with pytest.raises(StoreUnavailable):  # the entry is stored, and that is not noted
+        await recorder.step()
+    recorder._close()
+    unread.write(entry(4))
+    for each in (worker, unread):
+        each.drain()
+        dropped = directory.drop_oldest()
+        assert dropped is not None
+        assert dropped.number == each.run
+        writer.write(dropped_segment(dropped.number, dropped.size))
+    recorder = make()
+    await settle(recorder)
+    found = await recorder.verify()
+    assert (found.complete, found.missing, found.surplus) == (False, 0, 0)
+    assert [(each.segment, each.damaged_bytes, each.expected) for each in found.differences] == [
+        (worker.run, worker.segment.offset - read_to, 3),
+        (unread.run, unread.segment.offset, 0),
+    ]
+    writer.drain()
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_segment_that_was_dropped_when_all_of_it_was_recorded_is_whole(
+    directory: SpoolDirectory, make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch, *, sealed: bool
+) -> None:
+    monkeypatch.setattr(recorder_module, "utc_now", lambda: HOUR + timedelta(days=1))
+    recorder, worker, writer = make(), Worker(directory), Worker(directory)
+    worker.write(entry(1))
+    if sealed:
+        worker.drain()
+    else:
+        worker.die()
+    size = worker.segment.path.stat().st_size
+    await settle(recorder)
+    writer.write(dropped_segment(worker.run, size))
+    await settle(recorder)
+    found = await recorder.verify()
+    assert (found.complete, found.segments, found.expected) == (True, 2, 1)
+    writer.drain()
+
+
+async def test_who_asks_for_a_verification_while_one_is_made_gets_its_answer(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "utc_now", lambda: HOUR + timedelta(days=1))
+    recorder, worker = make(), Worker(directory)
+    worker.write(entry(1))
+    worker.drain()
+    await settle(recorder)
+    kept.counting = asyncio.Event()
+    asked = [asyncio.create_task(recorder.verify()) for _ in range(3)]
+    while not kept.counted:
+        await asyncio.sleep(0.01)
+    asked.pop().cancel()  # whoever goes away takes it from nobody
+    kept.counting.set()
+    assert {(await each).found for each in asked} == {1}
+    assert kept.counted == 1
+    await recorder.verify()
+    assert kept.counted == 2
 
 
 async def test_an_engine_of_its_own_is_all_that_it_takes(store_url: str, directory: SpoolDirectory) -> None:

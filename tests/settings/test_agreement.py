@@ -51,8 +51,8 @@ def test_the_spool_has_room_for_what_every_worker_writes_to() -> None:
     assert not found(server={"workers": 3}, audit=audit)
     reasons = found(server={"workers": 4}, audit=audit)
     assert reasons["audit.spool_limit_mebibytes"] == (
-        "is 144, too little for 4 workers, each of which writes to one file of 16 and has the next one ready, beside one "
-        "of the worker before it: at least 192"
+        "is 144, too little for 4 workers, each of which writes to one file of 16 and has the next one ready, "
+        "beside one of the worker before it: at least 192"
     )
     assert not found(server={"workers": 4}, audit={**audit, "record": "changes"})
 
