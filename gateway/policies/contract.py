@@ -57,10 +57,10 @@ class PolicySubject(Protocol):
     """The loop's clock when the request came."""
     secret: bytes | None
     """The gateway key that was presented; None without one."""
-    known: Entry | None
-    """Whose key it is, be it good or not: for the record."""
     passes_authorization: bool
     """Whether the Authorization field is not ours and travels on."""
+    known: Entry | None
+    """The key that was presented, good or not; None where none was, or none has that secret. For the record."""
     entry: Entry | None
     """The key that was found good; None for an anonymous request."""
 

@@ -323,11 +323,15 @@ def _pass_damage(fd: int, part: SegmentPart) -> None:
 
 
 def _is_unfinished(fd: int, begin: int, end: int) -> bool:
-    """Tell whether this is what a worker was writing when it was killed: a record's frame goes before it, and last.
+    """Tell whether this is what a worker was writing when it was killed: its beginning, and zeros for the rest of it.
 
     Then its response had not gone out, and nothing is missing.
     """
-    return end - begin <= _LONGEST_FRAME_BYTES and not any(os.pread(fd, segment.FRAME_BYTES, begin))
+    data = os.pread(fd, _LONGEST_FRAME_BYTES, begin)
+    head, rest = data[: segment.FRAME_BYTES], data[segment.FRAME_BYTES :]
+    length = int.from_bytes(head[4:8], "little")
+    begun = head.startswith(segment.MARKER) and (length > len(rest) or not rest[length - 1])
+    return end - begin <= _LONGEST_FRAME_BYTES and (begun or not any(head))
 
 
 def _written_end(fd: int, begin: int, size: int) -> int:

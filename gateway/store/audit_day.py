@@ -27,6 +27,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from gateway.keys.request_entry import OFFSET_BITS, Outcome, RequestEntry
@@ -36,10 +37,11 @@ from gateway.store.audit_store import StoredEntry
 BUSY_TIMEOUT_SECONDS: Final = 5.0
 
 _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
-_TEXTS_REMEMBERED: Final = 200_000
+_TEXTS_REMEMBERED: Final = 50_000  # a text has up to 2 KB, if somebody means ill
 _CACHE_KIBIBYTES: Final = 16_384  # what a slot has in all indexes
 _APPLICATION: Final = 0x4B67_6174  # "Kgat"
 _SHAPE: Final = 1
+_STEPS_BETWEEN_LOOKS: Final = 20_000  # at the clock; of SQLite's machine, a millisecond or so
 
 _SCHEMA: Final = f"""
 CREATE TABLE segments (
@@ -72,7 +74,8 @@ _REPLACED: Final = (
 _INSERT: Final = (
     f"INSERT INTO entries VALUES ({','.join('?' * (3 + len(_REPLACED)))})"  # noqa: S608 - names of our own columns
     f" ON CONFLICT (place) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _REPLACED)}"
-    f" WHERE entries.outcome = {Outcome.OPEN:d} AND excluded.outcome <> {Outcome.OPEN:d}"
+    # An end that comes late is the truth still; a repeated beginning says nothing new.
+    f" WHERE entries.outcome IN ({Outcome.OPEN:d}, {Outcome.INTERRUPTED:d}) AND excluded.outcome <> {Outcome.OPEN:d}"
 )
 _INTERRUPT: Final = f"""
 UPDATE entries SET outcome = {Outcome.INTERRUPTED:d}
@@ -181,11 +184,15 @@ class DayFile:
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
 
 
-def read(path: Path, wanted: EntryQuery) -> list[StoredEntry]:
-    """Return the newest entries of the day that fit, newest first. Raises Broken, sqlite3.Error."""
+def read(path: Path, wanted: EntryQuery, deadline: float) -> list[StoredEntry]:
+    """Return the newest entries of the day that fit, newest first. Raises Broken, sqlite3.Error.
+
+    After `deadline`, on the monotonic clock, that is an OperationalError with SQLITE_INTERRUPT.
+    """
     with _reading(path) as connection:
         if connection is None:
             return []
+        connection.set_progress_handler(lambda: monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
         walks = [_walk(connection, path.stem, wanted, organization) for organization in wanted.organizations()]
     found = [each for walk in walks for each in walk]
     if len(walks) > 1:

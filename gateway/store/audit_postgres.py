@@ -9,7 +9,7 @@ An index for each way of asking, by key, owner and organization, within a slot: 
 of each, as in `audit_day`. So whoever looks for a key's entries by hand names the slots, or waits.
 
 A batch is copied into a table of the session alone, and inserted from there. As measured in docs/audit-store.md: arrays
-for `unnest` cost this process three times as much; copying straight into the table saves a tenth, and cannot be done
+for `unnest` cost this process three times as much; copying straight into the table saves a fifth, and cannot be done
 again. Turned down as well: numbers for texts, as in SQLite. The table of texts would belong to all days, so that
 addresses would stay when their day goes, and whoever reads the table by hand could not.
 """
@@ -77,7 +77,7 @@ _INSERT: Final = f"""
 INSERT INTO {_TABLE} AS kept ({_NAMES}) SELECT {_NAMES} FROM pg_temp.{_STAGING}
     ON CONFLICT ({", ".join(_IDENTITY)}) DO UPDATE
    SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _IDENTITY)}
- WHERE kept.outcome = {Outcome.OPEN:d} AND excluded.outcome <> {Outcome.OPEN:d}
+ WHERE kept.outcome IN ({Outcome.OPEN:d}, {Outcome.INTERRUPTED:d}) AND excluded.outcome <> {Outcome.OPEN:d}
 """  # noqa: S608 - names and numbers of our own
 _INTERRUPT: Final = f"""
 UPDATE {_TABLE} SET outcome = {Outcome.INTERRUPTED:d} WHERE outcome = {Outcome.OPEN:d} AND spool = $1 AND run = $2

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
 from gateway.errors import StoreBusy, StoreUnavailable, Unreachable
@@ -35,6 +36,8 @@ from gateway.store.audit_store import StoredEntry
 FILES_KEPT_OPEN: Final = 2
 """About midnight two days are written to by turns; what comes later opens its file for a batch."""
 READERS: Final = 2
+READ_SECONDS: Final = 10.0
+"""What hardly any entry fits is looked for in all days, and others wait for that."""
 
 _NAME: Final = re.compile(r"\d{4}-\d\d-\d\d\.db")
 _DAY_CHARACTERS: Final = 10
@@ -217,11 +220,12 @@ class SqliteAuditStore:
     def _find(self, wanted: EntryQuery, suspects: list[_Suspect]) -> list[StoredEntry]:
         first, last = wanted.days()
         found: list[StoredEntry] = []
+        deadline = monotonic() + READ_SECONDS
         with self._errors():
             for path in reversed(self._days()):
                 if first <= path.stem <= last:
                     with _noted(path, suspects):
-                        found += audit_day.read(path, wanted)
+                        found += audit_day.read(path, wanted, deadline)
                 if len(found) >= wanted.limit:
                     break
         return found[: wanted.limit]
@@ -276,6 +280,9 @@ class SqliteAuditStore:
         internal = f"{type(error).__name__}: {error}"
         if code in _BUSY:
             return StoreBusy("The record of requests is held by another process; try again.", internal=internal)
+        if code == sqlite3.SQLITE_INTERRUPT:
+            detail = f"Nothing was found within {READ_SECONDS:g} seconds; narrow down the time that is looked through."
+            return StoreBusy(detail, internal=internal)
         if code == sqlite3.SQLITE_FULL or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
             detail = f"The disk that holds the record of requests in {self._directory} is full."
         else:

@@ -317,6 +317,23 @@ def test_half_of_a_record_at_the_end_is_waited_for_while_its_writer_lives(
     worker.drain()
 
 
+@pytest.mark.parametrize("written", [4, 8, 12, 60])
+def test_what_a_worker_was_writing_when_it_was_killed_is_no_damage(
+    directory: SpoolDirectory, reader: SpoolReader, written: int
+) -> None:
+    """Its response had not gone out."""
+    worker = Worker(directory)
+    worker.write(entry(0))
+    begin = offset(worker.write(entry(1)))
+    with worker.segment.path.open("r+b") as file:
+        file.seek(begin + written)
+        file.write(bytes(worker.segment.offset - begin - written))
+    worker.die()
+    [part] = reader.read(EVERYTHING)
+    assert ids([part]) == ["r0"]
+    assert (part.finished, part.damaged_bytes) == (True, 0)
+
+
 def test_half_of_a_record_at_the_end_of_a_dead_writer_is_damage(directory: SpoolDirectory, reader: SpoolReader) -> None:
     worker = Worker(directory)
     worker.write(entry(0))

@@ -8,13 +8,14 @@ import re
 import sqlite3
 import threading
 from contextlib import closing
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.errors import StoreBusy, StoreUnavailable
 from gateway.keys.request_entry import Outcome
-from gateway.store import audit_day
+from gateway.store import audit_day, audit_sqlite
 from gateway.store.audit_query import EntryQuery
 from gateway.store.audit_sqlite import FILES_KEPT_OPEN, SqliteAuditStore
 from tests.store.audit_entries import DAY, NOON, SEGMENT, SPOOL, entry
@@ -101,8 +102,8 @@ async def test_the_last_microsecond_of_a_day_is_that_days(store: SqliteAuditStor
     await store.write(SPOOL, [entry(0, at=midnight - 1, path="/before")])
     await store.write(SPOOL, [entry(1, at=midnight, path="/after")])
     await store.close()
-    assert [each.entry.path for each in audit_day.read(directory / TODAY, EntryQuery())] == ["/before"]
-    assert [each.entry.path for each in audit_day.read(directory / "2026-11-22.db", EntryQuery())] == ["/after"]
+    assert [each.entry.path for each in audit_day.read(directory / TODAY, EntryQuery(), inf)] == ["/before"]
+    assert [each.entry.path for each in audit_day.read(directory / "2026-11-22.db", EntryQuery(), inf)] == ["/after"]
 
 
 async def test_a_day_that_is_not_written_to_any_more_is_closed(store: SqliteAuditStore, directory: Path) -> None:
@@ -368,3 +369,15 @@ async def test_a_page_is_read_along_one_index(
     assert not any(step.startswith("SCAN entries") for step in plan), plan
     inner = found[: next(number for number, step in enumerate(found) if "found" in step or "SUBQUERY" in step) + 1]
     assert "USE TEMP B-TREE FOR ORDER BY" not in inner, plan
+
+
+async def test_a_look_for_what_hardly_any_entry_fits_ends_in_time(
+    store: SqliteAuditStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write(SPOOL, [entry(number) for number in range(5000)])
+    monkeypatch.setattr(audit_day, "_STEPS_BETWEEN_LOOKS", 100)
+    monkeypatch.setattr(audit_sqlite, "READ_SECONDS", 0.0)
+    with pytest.raises(StoreBusy, match="narrow down"):
+        await store.find(EntryQuery(statuses=(999, 999)))
+    monkeypatch.setattr(audit_sqlite, "READ_SECONDS", 60.0)
+    assert len(await store.find(EntryQuery(limit=3))) == 3

@@ -192,6 +192,14 @@ async def test_an_interrupted_entry_stays_one_when_its_beginning_comes_again(sto
     assert await found(store) == [opened._replace(outcome=Outcome.INTERRUPTED)]
 
 
+async def test_an_end_that_comes_late_is_what_became_of_it(store: AuditStore) -> None:
+    """A run that was taken for over too early: its last segment could not be read as one of it."""
+    await store.write(SPOOL, [entry(0, outcome=Outcome.OPEN)])
+    await store.interrupt(SPOOL, SEGMENT)
+    await store.write(SPOOL, [entry(0)])
+    assert await found(store) == [entry(0)]
+
+
 async def test_a_day_that_was_looked_through_is_looked_through_again_when_something_came(store: AuditStore) -> None:
     await store.write(SPOOL, [entry(0)])
     assert await store.interrupt(SPOOL, SEGMENT) == 0
