@@ -17,7 +17,8 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --
 ENV PATH=/opt/keygate/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    GATEWAY__STORE__URL=sqlite:////data/gateway.db
+    GATEWAY__STORE__URL=sqlite:////data/gateway.db \
+    GATEWAY__AUDIT__DIRECTORY=/data
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
