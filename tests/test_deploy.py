@@ -103,11 +103,14 @@ def test_the_composition_tells_the_gateway_of_things_that_it_has(composition: di
         if value is not None:
             assert name.endswith("_FILE")
             assert value.removeprefix("/run/secrets/") in gateway["secrets"]
-    (mounted,) = gateway["volumes"]
-    source, target, mode = mounted.split(":")
+    settings, records = gateway["volumes"]
+    source, target, mode = settings.split(":")
     assert (COMPOSE.parent / source).resolve() == PRODUCTION
     assert target in gateway["command"]
     assert mode == "ro"
+    volume, directory = records.split(":")  # outlives the container, as what is on record has to
+    assert volume in composition["volumes"]
+    assert f"GATEWAY__AUDIT__DIRECTORY={directory}" in (COMPOSE.parents[1] / "Dockerfile").read_text()
 
 
 def test_the_composition_waits_longer_than_the_gateway_drains(secrets: Path, composition: dict[str, Any]) -> None:

@@ -124,13 +124,15 @@ def test_a_record_is_there_at_its_position_when_write_returns(site: Site) -> Non
 def test_what_was_written_outlives_a_process_that_is_killed(site: Site) -> None:
     """Not in the middle of a record either: what was not returned for is not there, or whole."""
     program = (
-        "import sys, os; from pathlib import Path; from tests.recording.test_spool import Disk, payload\n"
-        "from gateway.recording.spool import Spool\n"
-        "spool = Spool(Disk(Path(sys.argv[1])), limit_bytes=1 << 30, when_full='refuse', sync_interval_seconds=60)\n"
+        "import itertools, os, sys; from pathlib import Path; from gateway.recording import records\n"
+        "from gateway.recording.spool import Spool; from gateway.recording.spool_directory import SpoolDirectory\n"
+        "directory = SpoolDirectory(Path(sys.argv[1]))\n"
+        "spool = Spool(directory, limit_bytes=1 << 30, when_full='refuse', sync_interval_seconds=60)\n"
         "spool.start()\n"
-        "number = 0\n"
-        "while True:\n"
-        "    spool.write(payload(number)); os.write(1, b'%d\\n' % number); number += 1\n"
+        "rest = [b'GET', b'/', b'', b'', b'', records.NOWHERE, records.NOBODY]\n"
+        "for number in itertools.count():\n"
+        "    spool.write(records.entry(0, 200, 1, 1, 0, 0, 0, [b'%d' % number, *rest]))\n"
+        "    os.write(1, b'%d\\n' % number)\n"
     )
     argv = [sys.executable, "-c", program, str(site.path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
