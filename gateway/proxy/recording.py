@@ -29,7 +29,6 @@ from gateway.recording.records import (
 from gateway.recording.spool import Spool, SpoolFull
 
 if TYPE_CHECKING:
-    from gateway.cache.key_cache import Entry
     from gateway.proxy.exchange import Exchange
 
 ANSWERED: Final = 0
@@ -55,14 +54,17 @@ _SHORTEST_SECRET_BYTES: Final = 8
 
 
 class Tail:
-    """The last texts of a record: the same for most requests of one connection, and without a secret in them."""
+    """Texts of a record that are the same for most requests of one connection: address, user agent, code, route.
 
-    __slots__ = ("agent", "key", "texts", "where")
+    No key of ours is in them, nor was the secret that was presented then.
+    """
 
-    def __init__(self, agent: bytes | None, key: "Entry | None", where: bytes, texts: bytes) -> None:
+    __slots__ = ("agent", "agent_bytes", "texts", "where")
+
+    def __init__(self, agent: bytes | None, agent_bytes: int, where: bytes, texts: bytes) -> None:
         self.agent = agent
         """The line of the user agent."""
-        self.key = key
+        self.agent_bytes = agent_bytes
         self.where = where
         self.texts = texts
 
@@ -127,16 +129,16 @@ class Recording:
         if (
             tail is not None
             and tail.agent == head.special[USER_AGENT]
-            and tail.key is key
             and tail.where is exchange.where
             and not exchange.code
             and (presented == 1 if key is not None else not presented)
             and len(method) < shortest
             and (len(path) < shortest or (len(path) <= PATH_LIMIT_BYTES and not self._holds_secret(path, secret)))
+            and (tail.agent_bytes < shortest or secret is None or tail.texts.find(secret) < 0)
         ):
-            payload = self._payload(
-                exchange, outcome, now, [exchange.request_id_field[_ID_BEGIN:], method, path, tail.texts]
-            )
+            request_id = exchange.request_id_field[_ID_BEGIN:]
+            whom = NOBODY if key is None else key.whom
+            payload = self._payload(exchange, outcome, now, [request_id, method, path, tail.texts, whom])
         else:
             payload = self._judged(exchange, outcome, now)
         try:
@@ -162,7 +164,7 @@ class Recording:
         if self._holds_secret(agent, secret) or len(agent) > USER_AGENT_LIMIT_BYTES:
             client.tail = None
         elif not exchange.code and not client.trusted:
-            client.tail = Tail(field, key, exchange.where, b"\0".join(texts[3:]))
+            client.tail = Tail(field, len(agent), exchange.where, b"\0".join(texts[3:7]))
         return self._payload(exchange, outcome, now, self._presentable(texts, _presented(exchange)))
 
     def _holds_secret(self, text: bytes, secret: bytes | None) -> bool:

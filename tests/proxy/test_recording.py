@@ -595,6 +595,20 @@ def test_nor_is_a_key_in_another_spelling(site: Site, secret: bytes) -> None:
     assert len(site.entries) == 2
 
 
+def test_requests_of_several_keys_on_one_connection_are_told_apart(site: Site) -> None:
+    """What is kept of a connection is of no key, and is not kept where it has the next one's secret in it."""
+    gate = site.gate()
+    gate.store.put(FOREIGN, key_id="key_2", key_name="another")
+    client = gate.client()
+    agent = b"User-Agent: " + FOREIGN + b"\r\n"
+    for key in (SECRET, SECRET, FOREIGN, SECRET):
+        client.send(get(fields=b"X-API-KEY: " + key + b"\r\n" + agent))
+        gate.upstream.send(OK)
+    found = [(each.key_id, each.key_name, each.user_agent) for each in site.entries]
+    own, other = ("key_1", "a key", FOREIGN.decode()), ("key_2", "another", "[secret]")
+    assert found == [own, own, other, own]
+
+
 def test_what_is_too_short_to_be_a_key_hides_nothing(site: Site) -> None:
     gate = site.gate()
     gate.ask(get(b"/delete/all", b"X-API-KEY: delete\r\n"))
