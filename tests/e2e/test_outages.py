@@ -32,10 +32,11 @@ _TTL_SECONDS = 1.0
 
 @pytest.fixture
 def site(serve: Serve, upstream_module: RecordingUpstream) -> Site:
-    """Its cache believes for a second; /open needs no key."""
+    """Its cache believes for a second; /open needs no key. Nothing is on record, or the recorder had the store open."""
     routes = [{"name": "open", "path": "/open", "auth": "none"}, {"name": "rest", "path": "/"}]
     ttl = str(_TTL_SECONDS)
-    return serve(upstream_module.url, routes, CACHE__POSITIVE_TTL_SECONDS=ttl, CACHE__NEGATIVE_TTL_SECONDS=ttl)
+    cache = {"CACHE__POSITIVE_TTL_SECONDS": ttl, "CACHE__NEGATIVE_TTL_SECONDS": ttl}
+    return serve(upstream_module.url, routes, **cache, AUDIT__RECORD="none")
 
 
 def _moved(site: Site) -> Path:
