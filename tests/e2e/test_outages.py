@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import StoreBusy
 from gateway.store.sqlite_reader import SqliteReader
-from tests.e2e.site import WORKER
+from tests.e2e.site import CONTROL, WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,11 +32,10 @@ _TTL_SECONDS = 1.0
 
 @pytest.fixture
 def site(serve: Serve, upstream_module: RecordingUpstream) -> Site:
-    """Its cache believes for a second; /open needs no key. Nothing is on record, or the recorder had the store open."""
+    """Its cache believes for a second; /open needs no key."""
     routes = [{"name": "open", "path": "/open", "auth": "none"}, {"name": "rest", "path": "/"}]
     ttl = str(_TTL_SECONDS)
-    cache = {"CACHE__POSITIVE_TTL_SECONDS": ttl, "CACHE__NEGATIVE_TTL_SECONDS": ttl}
-    return serve(upstream_module.url, routes, **cache, AUDIT__RECORD="none")
+    return serve(upstream_module.url, routes, CACHE__POSITIVE_TTL_SECONDS=ttl, CACHE__NEGATIVE_TTL_SECONDS=ttl)
 
 
 def _moved(site: Site) -> Path:
@@ -142,6 +141,9 @@ def test_a_worker_that_starts_while_the_store_cannot_be_read_comes_up_without_it
         _assert_comes_up_without_a_store(site, eventually)
         away.rename(site.store)
     elif outage == "held":
+        (control,) = site.processes(CONTROL)
+        os.kill(control, signal.SIGKILL)  # it has the file open as well; the next one does not find it
+        eventually(lambda: site.processes(CONTROL) not in ([], [control]))
         with _held(away):
             away.rename(site.store)
             with pytest.raises(StoreBusy):
