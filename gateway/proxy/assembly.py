@@ -13,6 +13,8 @@ from gateway.policies.pipeline import Pipeline
 from gateway.proxy.recording import Recording
 from gateway.proxy.routes import Route, RouteTable, route
 from gateway.proxy.teller import Teller
+from gateway.proxy.tls import server_context
+from gateway.proxy.tls_front import TlsFront
 from gateway.proxy.upstream_pool import UpstreamPool
 from gateway.proxy.worker import Worker
 from gateway.recording.records import whom
@@ -73,7 +75,7 @@ def assemble(
         )
         for each in settings.routes
     )
-    return Worker(
+    worker = Worker(
         settings.server,
         routes,
         pools.values(),
@@ -82,6 +84,9 @@ def assemble(
         _me_route(settings, pipeline, pools, Teller(source, cache)),
         recording,
     )
+    if settings.server.tls is not None:
+        worker.tls = TlsFront(worker, server_context(settings.server.tls))
+    return worker
 
 
 def _me_route(settings: Settings, pipeline: Pipeline, pools: dict[str, UpstreamPool], teller: Teller) -> Route | None:

@@ -7,7 +7,6 @@ soon as one field is wrong, and then hide the second mistake behind the first.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.settings.addresses import parse_listen, parse_target
 from gateway.settings.key_path import nearest
 from gateway.settings.kinds import number
-from gateway.settings.quoting import quoted
+from gateway.settings.model import UpstreamTlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -131,11 +130,10 @@ def _upstream(path: KeyPath, upstream: UpstreamSettings) -> Iterator[Disagreemen
             "has no effect while verify is false: leave one of them out",
             ((*tls_path, "verify"),),
         )
-    if tls.ca_file and not os.access(tls.ca_file, os.R_OK):
-        yield Disagreement((*tls_path, "ca_file"), f"names {quoted(tls.ca_file)}, which cannot be read")
-    if (tls.ca_file or tls.server_name or not tls.verify) and not any(
-        parse_target(target).scheme == "https" for target in upstream.targets
-    ):
+    for given, missing in (("certificate_file", "private_key_file"), ("private_key_file", "certificate_file")):
+        if getattr(tls, given) and not getattr(tls, missing):
+            yield Disagreement((*tls_path, missing), f"is missing: {given} is of no use alone", ((*tls_path, given),))
+    if tls != UpstreamTlsSettings() and not any(parse_target(target).scheme == "https" for target in upstream.targets):
         yield Disagreement(tls_path, "has no effect, as no target begins with https://", ((*path, "targets"),))
     if upstream.health_path and upstream.health_timeout_seconds > upstream.health_interval_seconds:
         yield Disagreement(

@@ -29,7 +29,7 @@ _KEPT_FIELD = re.compile(
     r"x-(?:anonymous|authenticated|consumer|credential|forwarded|original)-.*"
     r"|x-(?:client-ip|cluster-client-ip|http-method|http-method-override|method-override|organization-id|override-url"
     r"|real-ip|request-id|rewrite-url)"
-    r"|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy-.*|te|trailer|true-client-ip|upgrade|via"
+    r"|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|te|trailer|true-client-ip|upgrade|via"
 )
 _UNANSWERED_METHODS = ("CONNECT", "TRACE")
 _PERMISSION_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # as `keys` has it, which lies above this layer

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gateway.errors import ConfigProblem, ConfigurationError
-from gateway.settings import forms
-from gateway.settings.agreement import disagreements
+from gateway.settings import certificates, forms
+from gateway.settings.agreement import Disagreement, disagreements
 from gateway.settings.complaints import complaints
 from gateway.settings.key_path import overlap, written
 from gateway.settings.model import Settings
@@ -26,7 +26,7 @@ from gateway.settings.quoting import printable, shortened
 from gateway.settings.sources import SHORTHAND, Origin, from_environment, from_file, from_flags, variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.settings.key_path import KeyPath
@@ -81,7 +81,10 @@ def load(
         tainted.append(("upstreams",))
     problems += [ConfigProblem(*_place(path, origins), reason) for path, reason in found]
     if settings is not None:
-        problems += _disagreements(settings, tainted, data, origins)
+        problems += _disagreements(disagreements(settings), tainted, data, origins)
+    if settings is not None and require_upstream:  # what only needs the store need not be able to read them
+        unusable = (Disagreement(*each) for each in certificates.problems(settings))
+        problems += _disagreements(unusable, tainted, data, origins)
     if problems or settings is None:
         in_order = sorted(dict.fromkeys(problems), key=_reading_order)
         raise ConfigurationError([_presentable(problem) for problem in in_order])
@@ -94,7 +97,9 @@ def _merge(layers: list[Layer]) -> tuple[dict[str, Any], dict[KeyPath, Origin]]:
     origins: dict[KeyPath, Origin] = {}
     for layer in layers:
         for path, value in layer.values.items():
-            table = data if len(path) == 1 else data.setdefault(str(path[0]), {})
+            table: Any = data
+            for part in path[:-1]:
+                table = table.setdefault(str(part), {}) if isinstance(table, dict) else None
             if isinstance(table, dict):  # else it is a mistake of the file, which will be complained about
                 table[str(path[-1])] = value
             for hidden in [known for known in origins if known[: len(path)] == path]:
@@ -177,10 +182,13 @@ def _set_aside(data: dict[str, Any], path: KeyPath) -> None:
 
 
 def _disagreements(
-    settings: Settings, tainted: list[KeyPath], data: Mapping[str, Any], origins: Mapping[KeyPath, Origin]
+    all_found: Iterable[Disagreement],
+    tainted: list[KeyPath],
+    data: Mapping[str, Any],
+    origins: Mapping[KeyPath, Origin],
 ) -> Iterator[ConfigProblem]:
     """Name what does not fit together, at the first of the settings involved that somebody wrote."""
-    for found in disagreements(settings):
+    for found in all_found:
         involved = (found.path, *found.also)
         if any(_touched(path, tainted) for path in involved):
             continue

@@ -39,6 +39,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True)
 
 
+FileName = Annotated[str, AfterValidator(forms.file_name)]
+TlsVersion = Literal["1.2", "1.3"]
+
+
+class ServerTlsSettings(Section):
+    """TLS in front: with this table the proxy's listener speaks HTTPS, and nothing else. docs/tls.md has the rest."""
+
+    certificate_file: FileName = Field(
+        min_length=1,
+        examples=["/etc/keygate/fullchain.pem"],
+        description="PEM file of the certificate, followed by those of the authorities in between.",
+    )
+    private_key_file: FileName = Field(
+        min_length=1,
+        examples=["/etc/keygate/privkey.pem"],
+        description="PEM file of its private key, without a password.",
+    )
+    minimum_version: TlsVersion = Field(default="1.2", description="Oldest version of TLS that clients may speak.")
+
+
 class ServerSettings(Section):
     """The proxy's listener: where clients connect, and what they may ask of it."""
 
@@ -87,6 +107,14 @@ class ServerSettings(Section):
     client_body_timeout_seconds: float = Field(
         default=60, gt=0, le=3600, description="Longest silence while a client sends a body or reads an answer."
     )
+    client_body_min_bytes_per_second: int = Field(
+        default=240,
+        ge=0,
+        le=MEBIBYTE,
+        description="Least rate at which a client sends a body, or reads what waits for it, measured over "
+        "client_body_timeout_seconds; time in which the upstream is the slow one is left out; 0 bounds silence alone.",
+    )
+    tls: ServerTlsSettings | None = Field(default=None, description="HTTPS for clients; unset is plain HTTP.")
 
 
 class ControlSettings(Section):
@@ -232,7 +260,7 @@ class AuditSettings(Section):
 
 
 class UpstreamTlsSettings(Section):
-    """How an upstream's certificate is checked; for https targets."""
+    """TLS to an upstream: how its certificate is checked, and what it is shown of ours; for https targets."""
 
     verify: bool = Field(default=True, description="Check the certificate; false accepts any, for tests only.")
     ca_file: Annotated[str, AfterValidator(forms.file_name)] | None = Field(
@@ -246,6 +274,19 @@ class UpstreamTlsSettings(Section):
         examples=["api.internal"],
         description="Name expected in the certificate instead of the target's host.",
     )
+    certificate_file: FileName | None = Field(
+        default=None,
+        min_length=1,
+        examples=["/etc/keygate/client.pem"],
+        description="PEM file of a client certificate, for upstreams that ask for one.",
+    )
+    private_key_file: FileName | None = Field(
+        default=None,
+        min_length=1,
+        examples=["/etc/keygate/client-key.pem"],
+        description="PEM file of its private key, without a password.",
+    )
+    minimum_version: TlsVersion = Field(default="1.2", description="Oldest version of TLS that is spoken with it.")
 
 
 class UpstreamSettings(Section):

@@ -25,6 +25,8 @@ from gateway.settings.toml_lines import lines_of_keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic import BaseModel
+
     from gateway.settings.key_path import KeyPath
 
 VARIABLE_PREFIX = "GATEWAY__"
@@ -56,12 +58,16 @@ class Layer:
 def settable() -> dict[KeyPath, Kind]:
     """Return what can be set outside a file: every single setting, and the lists of tables as wholes."""
     found: dict[KeyPath, Kind] = {(SHORTHAND,): _SHORTHAND_KIND}
-    for name, kind in kinds.fields(Settings).items():
-        if kind.shape is Shape.TABLE and kind.model is not None:
-            found.update(((name, inner), inner_kind) for inner, inner_kind in kinds.fields(kind.model).items())
-        else:
-            found[name,] = kind
+    found.update(_single(Settings, ()))
     return found
+
+
+def _single(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[tuple[KeyPath, Kind]]:
+    for name, kind in kinds.fields(model).items():
+        if kind.shape is Shape.TABLE and kind.model is not None:
+            yield from _single(kind.model, (*above, name))
+        else:
+            yield (*above, name), kind
 
 
 def variable(path: KeyPath) -> str:

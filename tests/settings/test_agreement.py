@@ -162,14 +162,14 @@ def test_the_path_of_a_key_s_holder_can_be_asked_for(path: str) -> None:
 
 
 def test_certificate_settings_need_something_to_check(tmp_path: Path) -> None:
-    """They need an https target, a readable file, and checking that is switched on."""
+    """They need an https target, checking that is switched on, a key to a certificate; files are looked at later."""
     authorities = tmp_path / "ca.pem"
     assert list(found(upstreams=[{**UPSTREAM, "tls": {"verify": False}}])) == ["upstreams[0].tls"]
     secure = {"name": "api", "targets": ["https://api"]}
-    missing = {**secure, "tls": {"ca_file": str(authorities)}}
-    assert "cannot be read" in found(upstreams=[missing])["upstreams[0].tls.ca_file"]
-    authorities.touch()
-    assert not found(upstreams=[missing])
+    assert not found(upstreams=[{**secure, "tls": {"ca_file": str(authorities)}}])
+    for given, missing in (("certificate_file", "private_key_file"), ("private_key_file", "certificate_file")):
+        alone = found(upstreams=[{**secure, "tls": {given: "a.pem"}}])
+        assert "of no use alone" in alone[f"upstreams[0].tls.{missing}"]
     unchecked = {**secure, "tls": {"ca_file": str(authorities), "verify": False}}
     assert "no effect while verify is false" in found(upstreams=[unchecked])["upstreams[0].tls.ca_file"]
 

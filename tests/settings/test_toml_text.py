@@ -34,6 +34,8 @@ FORMS: dict[str, st.SearchStrategy[Any]] = {
     "targets": st.lists(hosts.map(lambda host: f"http://{host.lstrip('*.')}"), min_size=1, max_size=3, unique=True),
     "health_path": st.sampled_from(["/", "/health?a=b%20c"]),
     "ca_file": file_names,
+    "certificate_file": file_names,
+    "private_key_file": file_names,
     "directory": file_names,
     "ndjson": file_names,
     "server_name": hosts.map(lambda host: host.lstrip("*.")),
