@@ -1,55 +1,48 @@
 """One connection of a client: cuts what arrives into requests, one exchange at a time, and answers refusals.
 
 Invariants: pipelined requests are answered in order, one in flight. After a request that could not be understood, or an
-answer that closes, not a byte of what follows is read as a request. What the client sends ahead is held up to
-`_PENDING_LIMIT_BYTES`, then the gateway stops reading. A client that sends a body nobody wants gets its answer, and the
-body is read and thrown away within bounds, so that the answer is not lost in a reset (RFC 9112 section 9.6).
+answer that closes, not a byte of what follows is read as a request. A client that sends a body nobody wants gets its
+answer, and the body is read and thrown away within bounds, so that the answer is not lost in a reset (RFC 9112 section
+9.6). What slow clients may do, and how much may wait, is `gateway.proxy.client_flow`'s to say.
 """
 
 import asyncio
-import fcntl
 import logging
-import re
-import socket
-import struct
-import termios
-from ipaddress import ip_address
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.policies.refusal import Refusal
-from gateway.proxy import answers
+from gateway.proxy import answers, kernel_view
 from gateway.proxy.abrupt_end import reset_on_close
+from gateway.proxy.client_flow import ClientFlow
+from gateway.proxy.client_origin import ClientOrigin
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.forwarding import believed_address, forwarding_fields
+from gateway.proxy.head_limits import too_large
 from gateway.proxy.phases import OVER, TUNNEL
 from gateway.proxy.request_head import (
     CHUNKED,
-    FORWARDED_FOR,
-    REQUEST_ID,
-    VIA,
     MalformedRequest,
     RequestHead,
+    begins_no_request,
     read_request_head,
 )
+from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, SmallReads
 
 if TYPE_CHECKING:
     from gateway.proxy.recording import Tail
     from gateway.proxy.worker import Worker
 
 _LOG = logging.getLogger(__name__)
-_PENDING_LIMIT_BYTES: Final = 65_536
 _HEADS_PER_TURN: Final = 16
 """Requests of one connection that are read before others have their turn."""
-_WRITE_BUFFER_BYTES: Final = 65_536
+_WRITE_BUFFER_BYTES: Final = 4096
+"""Little: behind it is as much as the event loop reads at once, held whole until the last of it is out."""
 _LINGER_BYTES: Final = 16 * 1_048_576
 _LINGER_SECONDS: Final = 5.0
+_TOLD_AT_ONCE: Final = 1024
+"""Connections above `max_connections` that may wait to have read their refusal; further ones are reset unheard."""
 _UNREAD_SECONDS: Final = 1.0
 """How long bytes that the kernel holds for us may take to be handed to us."""
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
-"""What ids look like that proxies in front send (UUIDs, trace ids, base64), and what JSON need not escape."""
-_TCP_CLOSE: Final = 7
-"""tcpi_state, the first byte of Linux's TCP_INFO, of a connection that was reset."""
 
 
 # The states: what the next byte from the client is. Plain numbers, as in `exchange`.
@@ -67,27 +60,25 @@ class ClientConnection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_forwarding",
-        "_full",
         "_head_begun",
-        "_held",
         "_linger_left",
-        "_peer",
         "_reads_soon",
-        "_seen",
         "_skipped_line",
         "deadline",
         "exchange",
+        "flow",
+        "origin",
         "pending",
         "state",
         "tail",
         "transport",
-        "trusted",
+        "turned_away",
         "worker",
-        "writing_paused",
     )
 
     transport: asyncio.Transport
+    flow: ClientFlow
+    origin: ClientOrigin
 
     def __init__(self, worker: "Worker") -> None:
         self.worker = worker
@@ -96,23 +87,15 @@ class ClientConnection(asyncio.Protocol):
         """Received and not yet read: the beginning of a head, of a body, or of the next request."""
         self.exchange: Exchange | None = None
         self.deadline = inf
-        """When, on the loop's clock, the client has been silent for too long."""
-        self.writing_paused = False
-        self._held = False
-        """The upstream is the slow one: nothing is read, and the client need not hurry."""
+        """When, on the loop's clock, the client has been silent or slow for too long."""
         self._linger_left = 0
         self._skipped_line = False
         self._head_begun = False
-        self._full = False
-        """Much that the client sent ahead waits already."""
         self._reads_soon = False
-        self.trusted = False
-        """Whether it is a proxy whose word on the client is believed."""
-        self._peer = b""
-        self._forwarding = (b"", b"")
+        self.turned_away = False
+        """It is one connection too many, and stays no longer than its refusal takes."""
         self.tail: Tail | None = None
         """What the records of its requests end in."""
-        self._seen: tuple[bytes | None, bytes] = (None, b"")
 
     def __repr__(self) -> str:
         """Name state and exchange."""
@@ -126,22 +109,23 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
         worker = self.worker
-        peer: tuple[str, ...] = transport.get_extra_info("peername") or ("",)
-        address = peer[0].partition("%")[0].removeprefix("::ffff:")
-        self._peer = address.encode()
-        if worker.trusted_networks and address:
-            self.trusted = any(ip_address(address) in network for network in worker.trusted_networks)
+        self.origin = ClientOrigin(transport, worker)
+        self.flow = ClientFlow(self.transport, worker.ahead_limit, worker.client_body_timeout, worker.client_least_rate)
         worker.connections.add(self)
-        self.deadline = worker.clock() + worker.settings.client_idle_timeout_seconds
-        if len(worker.connections) > worker.settings.max_connections:
-            self._refuse_connection(answers.OVERLOADED)
+        self.deadline = worker.clock() + worker.client_idle_timeout
+        if len(worker.connections) - worker.turned_away > worker.max_connections:
+            self._turn_away()
+        elif worker.draining:  # its handshake ended after the drain began
+            self.drain()
 
     def data_received(self, data: bytes) -> None:
         """Read on where the last bytes ended."""
+        if len(data) > LARGE_READ_BYTES:
+            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         if self.state == HEAD:
             self.pending = self.pending + data if self.pending else data
             self._read_heads()
-            self._bound_pending()
+            self.flow.bound_ahead(len(self.pending))
         elif self.state == EXCHANGE:
             self._receive_ahead(data)
         elif self.state == LINGER:
@@ -154,6 +138,10 @@ class ClientConnection(asyncio.Protocol):
         if self.exchange is not None and self.exchange.phase == TUNNEL:
             self.exchange.client_half_closed()
             return True
+        self._end_exchange()  # now: what was written for the client may take its time to go out
+        if self.state != CLOSED:
+            self.state = CLOSED
+            self._await_reader()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio.Protocol
@@ -162,21 +150,24 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = inf
         self.pending = b""
         self.worker.left(self)
+        self._end_exchange()
+
+    def _end_exchange(self) -> None:
+        """Nobody is there to answer."""
         exchange, self.exchange = self.exchange, None
         if exchange is not None and exchange.phase != OVER:
             exchange.client_lost()
 
     def pause_writing(self) -> None:
         """The client reads slowly: so does the gateway."""
-        self.writing_paused = True
-        worker = self.worker
-        self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds
+        self.flow.pause_writing(self.worker.clock())
+        self.deadline = min(self.deadline, self.flow.reading_due)
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.body_progress()
 
     def resume_writing(self) -> None:
         """See pause_writing."""
-        self.writing_paused = False
+        self.flow.resume_writing()
         if self.state == EXCHANGE:
             self._set_exchange_deadline()
         elif self.state == HEAD:
@@ -186,37 +177,42 @@ class ClientConnection(asyncio.Protocol):
             self.exchange.upstream.go_on_reading()
             self.exchange.body_progress()
 
-    def is_lost_unseen(self) -> bool:
-        """Whether the client reset a connection that is not read from at the moment, of which no event tells."""
-        if not self._held and not self._full:
-            return False
-        raw = self.transport.get_extra_info("socket")
-        return raw is not None and raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+    def look_for_end(self) -> None:
+        """Notice that the client is gone while it is not read from, of which no event tells."""
+        end = kernel_view.OPEN if self.transport.is_closing() else kernel_view.end(self.transport)
+        if end == kernel_view.RESET:
+            self.transport.abort()
+        elif end == kernel_view.ENDED and (self.exchange is None or self.exchange.phase != TUNNEL):
+            self.eof_received()  # of a tunnel, what came before is read first
+            self.transport.close()
 
     def on_deadline(self) -> None:
-        """The client was silent for too long."""
-        if self.state == HEAD and self.pending:
-            self._refuse_connection(answers.CLIENT_TIMEOUT)
+        """The client was silent or slow for too long."""
+        now = self.worker.clock()
+        if self.state == LINGER:
+            self.close()
+        elif self.state == CLOSED or self.flow.reading_due <= now:
+            self._judge_reader(now)
         elif self.state == EXCHANGE and self.exchange is not None:
-            if self.writing_paused:
-                self.exchange.abort()
-            else:
-                self.exchange.refuse(answers.CLIENT_TIMEOUT)
-        elif self.state == CLOSED:
-            self.abort()
-        elif self.state == HEAD and self._has_unread():
-            self.deadline = self.worker.clock() + _UNREAD_SECONDS  # a request: it came in time, and is read at once
+            self.exchange.refuse(answers.BODY_TIMEOUT)
+        elif self.pending:
+            self._refuse_connection(answers.CLIENT_TIMEOUT)
+        elif kernel_view.unread(self.transport):  # deadlines are looked at before sockets
+            self.deadline = now + _UNREAD_SECONDS  # a request: it came in time, and is read at once
         else:
             self.close()
 
-    def _has_unread(self) -> bool:
-        """Whether bytes have arrived that the event loop has not read yet: deadlines are looked at before sockets."""
-        raw = self.transport.get_extra_info("socket")
-        descriptor = -1 if raw is None else raw.fileno()
-        if descriptor < 0:  # closed
-            return False
-        unread: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0]
-        return unread > 0
+    def _judge_reader(self, now: float) -> None:
+        """The client has much to read and its time is over; one that reads on, however slowly, has as much again."""
+        if not self.flow.reads_on(now):
+            if self.exchange is not None:
+                self.exchange.abort()
+            else:
+                self.abort()
+        elif self.state == EXCHANGE:
+            self._set_exchange_deadline()
+        else:
+            self.deadline = self.flow.reading_due
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -225,7 +221,7 @@ class ClientConnection(asyncio.Protocol):
         worker = self.worker
         left = _HEADS_PER_TURN
         # Not while the client reads slowly: its next answer would only wait in memory.
-        while self.pending and self.state == HEAD and not self.writing_paused:
+        while self.pending and self.state == HEAD and not self.flow.writing_paused:
             if not left:
                 self._read_heads_soon()  # others have their turn first
                 return
@@ -238,7 +234,7 @@ class ClientConnection(asyncio.Protocol):
             section, ending, rest = data.partition(b"\r\n\r\n")
             if not ending:
                 if not self._head_is_too_large(data):
-                    self._await_head()
+                    self._await_head(data)
                 return
             if len(section) > worker.head_limit and self._head_is_too_large(data):
                 return
@@ -276,22 +272,18 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def _head_is_too_large(self, data: bytes) -> bool:
-        """Judge a head by its sizes, the same whether it has arrived whole or in part."""
+        """Refuse a head for its size."""
         settings = self.worker.settings
-        line = data.find(b"\r\n")
-        if (len(data) - 1 if line < 0 else line) > settings.request_line_limit_bytes:  # less one: it may be a CR
-            self._refuse_connection(answers.URI_TOO_LONG)
-            return True
-        end = data.find(b"\r\n\r\n")
-        section = (len(data) - 3 if end < 0 else end) - line  # less three: they may be the beginning of its end
-        if line >= 0 and section > settings.header_section_limit_bytes:
-            self._refuse_connection(answers.HEAD_TOO_LARGE)
-            return True
-        return False
+        refusal = too_large(data, settings.request_line_limit_bytes, settings.header_section_limit_bytes)
+        if refusal is not None:
+            self._refuse_connection(refusal)
+        return refusal is not None
 
-    def _await_head(self) -> None:
+    def _await_head(self, data: bytes) -> None:
         """The head counts its time from its first byte, whatever dribbles in."""
-        if not self._head_begun:
+        if begins_no_request(data):
+            self._refuse_connection(answers.NO_REQUEST)
+        elif not self._head_begun:
             self._head_begun = True
             self.deadline = self.worker.clock() + self.worker.settings.client_head_timeout_seconds
 
@@ -305,17 +297,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None and exchange.body is not None and exchange.upstream is not None:
             self.pump_body()
         else:
-            self._bound_pending()
-
-    def _bound_pending(self) -> None:
-        """Read no more while much waits already, and again when it does not; a slow upstream is held back apart."""
-        full = len(self.pending) > _PENDING_LIMIT_BYTES
-        if full != self._full:
-            self._full = full
-            if full:
-                self.transport.pause_reading()
-            elif not self._held:
-                self.transport.resume_reading()
+            self.flow.bound_ahead(len(self.pending))
 
     def _read_heads_soon(self) -> None:
         if not self._reads_soon:
@@ -326,7 +308,12 @@ class ClientConnection(asyncio.Protocol):
         self._reads_soon = False
         self._read_heads()
         if self.state != CLOSED:
-            self._bound_pending()
+            self.flow.bound_ahead(len(self.pending))
+
+    def expect_body(self) -> None:
+        """The client may send the body of the request in progress, of which some may be here."""
+        self.flow.expect_body(self.worker.clock())
+        self.pump_body()
 
     def pump_body(self) -> None:
         """Hand what has arrived to the exchange; it takes what belongs to its body."""
@@ -336,21 +323,22 @@ class ClientConnection(asyncio.Protocol):
         if self.pending:
             data, self.pending = self.pending, b""
             self.pending = exchange.take_body(data)
+            self.flow.body_came(len(data) - len(self.pending), self.worker.now)
         if self.exchange is exchange and exchange.phase != OVER:
-            self._bound_pending()
+            self.flow.bound_ahead(len(self.pending))
             self._set_exchange_deadline()
 
     def _set_exchange_deadline(self) -> None:
-        """While a body is expected, silence is bounded; while the upstream works, the client may well be silent."""
-        worker = self.worker
-        waits_for_body = self.exchange is not None and self.exchange.body is not None and not self._held
-        self.deadline = worker.clock() + worker.settings.client_body_timeout_seconds if waits_for_body else inf
+        """A body has to come, and what was written has to be read; else the client may well be silent."""
+        flow = self.flow
+        due = inf if self.exchange is None or self.exchange.body is None else flow.body_due()
+        self.deadline = min(due, flow.reading_due)
 
     def begin_tunnel(self) -> bytes:
         """From here on bytes pass unread; returns those that came ahead."""
-        self.deadline = inf
-        self._held = self._full = False
-        self.transport.resume_reading()
+        self._set_exchange_deadline()
+        self.transport.set_protocol(SmallReads(self, TUNNEL_READ_BYTES))
+        self.flow.read_freely()
         ahead, self.pending = self.pending, b""
         return ahead
 
@@ -361,15 +349,12 @@ class ClientConnection(asyncio.Protocol):
 
     def hold_reading(self) -> None:
         """The upstream takes no more of the body for now."""
-        self._held = True
-        self.transport.pause_reading()
-        self.deadline = inf
+        self.flow.hold(self.worker.clock())
+        self._set_exchange_deadline()
 
     def go_on_reading(self) -> None:
         """See hold_reading."""
-        self._held = False
-        if not self._full:
-            self.transport.resume_reading()
+        self.flow.release(self.worker.clock())
         self._set_exchange_deadline()
 
     # --- answers ----------------------------------------------------------------------------------------------------
@@ -385,12 +370,14 @@ class ClientConnection(asyncio.Protocol):
     def _next_request(self) -> None:
         worker = self.worker
         self.state = HEAD
-        self.deadline = worker.now + (worker.drain_idle_seconds if worker.draining else worker.client_idle_timeout)
-        self._bound_pending()
-        if self._held:
-            self._held = False
-            if not self._full:
-                self.transport.resume_reading()
+        flow = self.flow
+        if flow.writing_paused:
+            self.deadline = flow.reading_due  # it has answers to read, and no more until it has
+        else:
+            self.deadline = worker.now + (worker.drain_idle_seconds if worker.draining else worker.client_idle_timeout)
+        flow.bound_ahead(len(self.pending))
+        if flow.stops:
+            flow.release(worker.now)
         if self.pending:
             # Not called here: a long pipeline would grow the stack by one exchange per request.
             self._read_heads_soon()
@@ -413,9 +400,13 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._linger()
 
-    def skip_body(self, length: int) -> bool:
-        """Take a body that nobody wants out of what has arrived; False when it has not arrived whole."""
-        if length == CHUNKED or length > len(self.pending):
+    def skip_body(self, head: RequestHead) -> bool:
+        """Take a body that nobody wants out of what has arrived; False when it has not arrived whole.
+
+        A client that waits to be asked for it may take the answer for a no, and send another request in its place.
+        """
+        length = head.body_length
+        if length == CHUNKED or length > len(self.pending) or head.expects_continue:
             return False
         self.pending = self.pending[length:]
         return True
@@ -424,21 +415,29 @@ class ClientConnection(asyncio.Protocol):
         """Answer what is no request, and listen no more."""
         request_id_field = self.worker.request_id_field()
         if self.worker.recording is not None:
-            self.worker.recording.refused_connection(self._peer, request_id_field, refusal)
+            self.worker.recording.refused_connection(self.origin.peer, request_id_field, refusal)
         answer = answers.problem(refusal, request_id_field)
         fields = [request_id_field, self.worker.date_field, b"Connection: close"]
         self.transport.write(answers.to_bytes(answer, fields, head_only=False))
         self._linger()
+
+    def _turn_away(self) -> None:
+        """It is one connection too many: say so, as long as not too many others are being told."""
+        self.turned_away = True
+        self.worker.turned_away += 1
+        if self.worker.turned_away > _TOLD_AT_ONCE:
+            self.abort()
+        else:
+            self._refuse_connection(answers.OVERLOADED)
 
     def _linger(self) -> None:
         """Close for writing, and read for a while what the client still sends, so that it gets to read the answer."""
         self.state = LINGER
         self.exchange = None
         self.pending = b""
-        self._held = self._full = False
         self._linger_left = _LINGER_BYTES
         self.deadline = self.worker.clock() + _LINGER_SECONDS
-        self.transport.resume_reading()
+        self.flow.read_freely()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -447,8 +446,12 @@ class ClientConnection(asyncio.Protocol):
     def close(self) -> None:
         """Close when what was written is out; a client that does not read it has its time, too."""
         self.state = CLOSED
-        self.deadline = self.worker.clock() + self.worker.settings.client_body_timeout_seconds
+        self._await_reader()
         self.transport.close()
+
+    def _await_reader(self) -> None:
+        self.flow.await_reader(self.worker.clock())
+        self.deadline = self.flow.reading_due
 
     def abort(self) -> None:
         """Close with a reset."""
@@ -466,33 +469,3 @@ class ClientConnection(asyncio.Protocol):
     def ends_here(self) -> bool:
         """Whether the worker drains and nothing of another request has arrived, which would have to be answered."""
         return self.worker.draining and not self.pending
-
-    # --- what an exchange says of this connection ---------------------------------------------------------------------
-
-    def request_id_field(self, head: RequestHead) -> bytes:
-        """A trusted proxy's X-Request-ID, or a new one."""
-        if self.trusted:
-            received = head.special[REQUEST_ID]
-            if received and _REQUEST_ID.fullmatch(received):
-                return b"X-Request-ID: " + received
-        return self.worker.request_id_field()
-
-    def address(self, head: RequestHead) -> bytes:
-        """Who sent a request: the peer, or whom the trusted proxies in front saw; the last answer is kept."""
-        chain = head.special[FORWARDED_FOR] if self.trusted else None
-        if chain is None:
-            return self._peer
-        if chain != self._seen[0]:
-            self._seen = chain, believed_address(chain, self._peer, self.worker.trusted_networks)
-        return self._seen[1]
-
-    def forwarding_fields(self, head: RequestHead) -> bytes:
-        """X-Forwarded-* and Forwarded for a request; the last ones are kept, since a client repeats its Host."""
-        worker = self.worker
-        if self.trusted or head.special[VIA] is not None:
-            return forwarding_fields(head, self._peer, trusted=self.trusted, tls=False, via=worker.settings.via)
-        host, fields = self._forwarding
-        if host != head.host or not fields:
-            fields = forwarding_fields(head, self._peer, trusted=False, tls=False, via=worker.settings.via)
-            self._forwarding = (head.host, fields)
-        return fields

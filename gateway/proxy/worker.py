@@ -24,9 +24,11 @@ from gateway.settings.model import ServerSettings
 
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
+    from gateway.proxy.tls_front import TlsFront
 
 _TICK_SECONDS: Final = 0.25
 _DRAIN_IDLE_SECONDS: Final = 2.0
+_AHEAD_LIMIT_BYTES: Final = 65_536
 
 
 class Worker:
@@ -58,6 +60,14 @@ class Worker:
         self.head_limit = min(settings.request_line_limit_bytes, settings.header_section_limit_bytes)
         """A head up to this size breaks neither limit, so neither is looked at."""
         self.client_idle_timeout = settings.client_idle_timeout_seconds
+        self.client_body_timeout = settings.client_body_timeout_seconds
+        self.client_least_rate = settings.client_body_min_bytes_per_second
+        longest_head = settings.request_line_limit_bytes + settings.header_section_limit_bytes
+        self.ahead_limit = max(_AHEAD_LIMIT_BYTES, longest_head + len(b"\r\n\r\n"))
+        """Bytes that a client may have sent ahead of what the gateway does before it is read from no more."""
+        self.max_connections = settings.max_connections
+        self.turned_away = 0
+        """Those of `connections` that are above the limit, and are there only to read their refusal."""
         self.field_limit = settings.header_count_limit
         self.trusted_networks: list[IPv4Network | IPv6Network] = [ip_network(text) for text in settings.trusted_proxies]
         self.connections: set[ClientConnection] = set()
@@ -69,14 +79,20 @@ class Worker:
         self.draining = False
         self.hands_over = False
         """The drain is one of a reload: nobody waits for this process to end."""
+        self.tls: TlsFront | None = None
+        """None: clients speak plain HTTP."""
         self.date_field = b""
         self._deserted = asyncio.Event()
         """Set when the last connection has ended."""
         self._request_ids = _request_id_fields()
         self._set_date()
 
-    def __call__(self) -> ClientConnection:
-        """Make the protocol of a connection."""
+    def __call__(self) -> asyncio.Protocol:
+        """Make the protocol of a TCP connection."""
+        return ClientConnection(self) if self.tls is None else self.tls.protocol()
+
+    def connection(self) -> ClientConnection:
+        """Make the protocol of a connection that requests come on."""
         return ClientConnection(self)
 
     def request_id_field(self) -> bytes:
@@ -89,7 +105,13 @@ class Worker:
     def left(self, client: ClientConnection) -> None:
         """A connection has ended."""
         self.connections.discard(client)
-        if self.draining and not self.connections:
+        if client.turned_away:
+            self.turned_away -= 1
+        self.handshake_over()
+
+    def handshake_over(self) -> None:
+        """There may be nobody left."""
+        if self.draining and not self.connections and not (self.tls is not None and self.tls.handshakes):
             self._deserted.set()
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -107,8 +129,10 @@ class Worker:
         self.now = now = self.clock()
         for client in [each for each in self.connections if each.deadline < now]:
             client.on_deadline()
-        for client in [each for each in self.connections if each.is_lost_unseen()]:
-            client.transport.abort()
+        if self.tls is not None:
+            self.tls.tick(now)
+        for client in [each for each in self.connections if each.flow.stops]:
+            client.look_for_end()
         for pool in self.pools:
             for target in pool.targets:
                 for upstream in [each for each in target.connections if each.deadline < now]:
@@ -158,7 +182,7 @@ class Worker:
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  aiohttp's signature
         """Wait for the connections to end, then end the rest."""
-        if self.connections:
+        if self.connections or (self.tls is not None and self.tls.handshakes):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._deserted.wait(), timeout)
         for client in list(self.connections):
@@ -166,6 +190,8 @@ class Worker:
                 client.exchange.abort()
             else:
                 client.abort()
+        if self.tls is not None:
+            self.tls.end()
         for pool in self.pools:
             for target in pool.targets:
                 for upstream in list(target.connections):

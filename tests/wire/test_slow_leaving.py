@@ -1,0 +1,162 @@
+"""Clients that leave, properly or not, at any moment: what was done for them ends, and their upstream sees it end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.proxy.harness import KEY_FIELD, get
+from tests.wire.live import live, run
+from tests.wire.slow_peers import SLICE, SlowClient, all_over, slow_client, until, upstream_peer
+from tests.wire.test_slow_reading import BIG, SWITCHING, UPGRADE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.wire.conftest import Tried
+    from tests.wire.live import Live, UpstreamPeer
+
+SECTION = "slow and many"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD
+PART = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+
+
+async def waiting(_gate: Live, client: SlowClient) -> None:
+    """The upstream has the request and says nothing."""
+    await client.send(get())
+
+
+async def sending(_gate: Live, client: SlowClient) -> None:
+    """Half of the body has gone."""
+    await client.send(POST + b"Content-Length: 100\r\n\r\nhalf")
+
+
+async def receiving(gate: Live, client: SlowClient) -> None:
+    """Half of the answer has come."""
+    await client.send(get())
+    peer = await upstream_peer(gate)
+    peer.transport.write(PART)
+    await until(client.read)
+
+
+async def held_back(gate: Live, client: SlowClient) -> None:
+    """The upstream takes no more, so the client is not read from: no event tells of its end."""
+    await client.send(POST + b"Content-Length: %d\r\n\r\n" % BIG)
+    peer = await upstream_peer(gate)
+    peer.transport.pause_reading()
+    (connection,) = gate.worker.connections
+    sent = 0
+    while not connection.flow.stops or sent < 4 << 20:
+        sent += client.send_what_goes(bytes(1 << 20))
+        if connection.flow.stops and not client.send_what_goes(b"a"):
+            break
+        await asyncio.sleep(SLICE)
+
+
+async def not_reading(gate: Live, client: SlowClient) -> None:
+    """Much of the answer waits for it."""
+    await client.send(get())
+    peer = await upstream_peer(gate)
+    peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + bytes(BIG))
+    await until(lambda: any(each.flow.writing_paused for each in gate.worker.connections))
+
+
+async def pipelining(gate: Live, client: SlowClient) -> None:
+    """So much is asked ahead that the gateway reads no more."""
+    await client.send(get() * 1500)
+    await until(lambda: any(each.flow.stops for each in gate.worker.connections))
+
+
+async def tunnelling(gate: Live, client: SlowClient) -> None:
+    """A WebSocket is open."""
+    await client.send(UPGRADE)
+    peer = await upstream_peer(gate)
+    peer.transport.write(SWITCHING)
+    await until(client.read)
+
+
+async def stuck_tunnel(gate: Live, client: SlowClient) -> None:
+    """A WebSocket is open whose upstream takes nothing."""
+    await tunnelling(gate, client)
+    gate.upstream.connections[-1].transport.pause_reading()
+    (connection,) = gate.worker.connections
+    while not connection.flow.stops:
+        client.send_what_goes(bytes(1 << 20))
+        await asyncio.sleep(SLICE)
+
+
+STAGES = [waiting, sending, receiving, held_back, not_reading, pipelining, tunnelling, stuck_tunnel]
+CASES = [
+    (stage, manner)
+    for stage in STAGES
+    for manner in ("close", "reset", "half")
+    if not (manner == "half" and stage in {held_back, tunnelling, stuck_tunnel})  # kept behind what is unread, or open
+    and not (manner == "close" and stage in {held_back, stuck_tunnel})  # the same: its kernel still holds bytes for us
+]
+
+
+@pytest.mark.parametrize(("stage", "manner"), CASES)
+def test_a_client_that_leaves_ends_what_was_done_for_it(
+    stage: Callable[[Live, SlowClient], Awaitable[None]], manner: str, tried: Tried
+) -> None:
+    async def case() -> None:
+        async with live() as gate, slow_client(gate) as client:
+            gate.upstream.reads_requests = False
+            await stage(gate, client)
+            peer: UpstreamPeer = await upstream_peer(gate)
+            assert gate.worker.in_flight == 1
+            client.leave(manner)
+            if not peer.transport.is_reading():
+                await until(lambda: not gate.worker.connections)
+                peer.transport.resume_reading()  # else it cannot notice
+            await until(lambda: peer.ended)
+            await until(lambda: not gate.worker.in_flight and not gate.worker.streaming)
+            if manner == "half":
+                await client.read_to_end()
+            await all_over(gate)
+
+    run(case())
+    tried(SECTION, 1)
+
+
+def test_a_client_that_closes_while_it_is_held_back_is_noticed(tried: Tried) -> None:
+    """All that it sent has arrived, and so has its end, behind what the gateway does not read for now."""
+
+    async def case() -> None:
+        async with live() as gate, slow_client(gate) as client:
+            gate.upstream.reads_requests = False
+            await client.send(POST + b"Content-Length: %d\r\n\r\n" % BIG)
+            peer = await upstream_peer(gate)
+            peer.transport.pause_reading()
+            (connection,) = gate.worker.connections
+            while not connection.flow.stops:
+                client.send_what_goes(bytes(1 << 16))
+                await asyncio.sleep(0)
+            client.leave("half")
+            await until(lambda: not gate.worker.in_flight)
+            assert gate.worker.pools[0].targets[0].in_flight == 0
+
+    run(case())
+    tried(SECTION, 1)
+
+
+def test_a_websocket_may_close_one_half_first(tried: Tried) -> None:
+    async def case() -> None:
+        async with live() as gate, slow_client(gate) as client:
+            gate.upstream.reads_requests = False
+            await tunnelling(gate, client)
+            (peer,) = gate.upstream.connections
+            peer.keeps_its_half = True
+            client.leave("half")
+            await until(lambda: peer.ended)
+            peer.transport.write(b"still here")
+            await until(lambda: client.read() or client.over)
+            assert client.received.endswith(b"still here")
+            peer.transport.close()
+            await client.read_to_end()
+            await all_over(gate)
+
+    run(case())
+    tried(SECTION, 1)
