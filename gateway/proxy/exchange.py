@@ -14,7 +14,6 @@ really waits. Turned down: a coroutine per request, which costs more than the wo
 """
 
 import asyncio
-import logging
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.proxy.client_connection import ClientConnection
     from gateway.proxy.upstream_connection import UpstreamConnection
 
-_LOG = logging.getLogger(__name__)
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2; TRACE never gets this far."""
 _JOIN_LIMIT_BYTES: Final = 65_536
@@ -74,7 +72,7 @@ class Exchange(Admission):
         self.body: BodyReader | None = None
         """Reads what the client still sends of the request's body; None when there is none, or no more."""
         self._tried: set[Target] | None = None
-        self.request_id_field = client.request_id_field(head)
+        self.request_id_field = client.origin.request_id_field(head)
         """`X-Request-ID: …`, the same for both sides."""
         recording = client.worker.recording
         self.begun = 0.0 if recording is None else recording.clock()
@@ -130,7 +128,7 @@ class Exchange(Admission):
             try:
                 connection = await target.connect()
             except UpstreamUnreachable as error:
-                _LOG.warning("upstream %s: %s", self.route.pool.settings.name, error)
+                target.complain(str(error))
                 self._tried = (self._tried or set()) | {target}
                 target = self.route.pool.pick(self._tried)
             else:
@@ -184,7 +182,7 @@ class Exchange(Admission):
         else:
             connection.transport.write(request)
             self._stream()
-            client.pump_body()
+            client.expect_body()
         self.request_progress()
 
     def request_progress(self) -> None:
@@ -227,6 +225,8 @@ class Exchange(Admission):
         wanted = self.head.expects_continue or response.status != _CONTINUE
         if self.head.minor and wanted:
             self.client.transport.write(interim_head(response))
+            if response.status == _CONTINUE:
+                self.client.expect_body()  # until now it waited for the upstream, not the upstream for it
 
     def relay_head(self, response: ResponseHead, body: bytes, *, whole: bool) -> None:
         """The final response has begun, with these first bytes of its payload; `whole`: they are all of it."""
@@ -294,10 +294,10 @@ class Exchange(Admission):
         upstream = self.upstream
         if upstream is None:
             return
-        if self.client.writing_paused:
+        if self.client.flow.writing_paused:
             upstream.hold_reading()
         if self.phase == RELAY:
-            slow_client = self.client.writing_paused
+            slow_client = self.client.flow.writing_paused
             upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
 
     # --- tunnel -----------------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class Exchange(Admission):
         self._over()
         length = self.head.body_length
         untouched = length != 0 and not self._body_taken
-        ended = self.client.skip_body(length) if untouched else self.body is None
+        ended = self.client.skip_body(self.head) if untouched else self.body is None
         fields = [self.request_id_field]
         if self.origin is not None and self.route.cors is not None:
             fields += self.route.cors.answer_fields(self.origin)  # so that a page can read why
@@ -410,8 +410,9 @@ class Exchange(Admission):
         """Nobody is there to answer."""
         upstream = self.upstream
         if self.phase == TUNNEL and upstream is not None:
-            upstream.close_when_flushed()
-            self.upstream = None
+            if self._halves_closed or not upstream.writing_paused:
+                upstream.close_when_flushed()
+                self.upstream = None  # else it was reset, before an upstream that takes nothing: that may last for ever
             self._record(ANSWERED)  # a tunnel has no other end than that one of the two goes
         self._give_up_upstream()
         self._over()
@@ -486,13 +487,7 @@ class Exchange(Admission):
     def _fail(self, refusal: Refusal, reason: str) -> None:
         upstream = self.upstream
         if upstream is not None:
-            upstream.target.failed()
-            _LOG.warning(
-                "upstream %s, target %s: %s (%s, request %s)",
-                self.route.pool.settings.name,
-                upstream.target.authority,
-                reason,
-                refusal.code,
-                self.request_id_field[14:].decode(),
-            )
+            target, request_id = upstream.target, self.request_id_field[14:].decode()
+            target.failed()
+            target.complain(f"{reason} ({refusal.code}, request {request_id})")
         self.refuse(refusal)

@@ -50,7 +50,10 @@ async def _probe(session: aiohttp.ClientSession, url: str, target: Target) -> st
     """Why the target is not well; empty when it is."""
     try:
         async with session.get(
-            url, allow_redirects=False, ssl=target.tls if target.tls is not None else True
+            url,
+            allow_redirects=False,
+            ssl=target.tls if target.tls is not None else True,
+            server_hostname=target.server_name if target.tls is not None else None,
         ) as answer:
             return f"unhealthy: {url} answered {answer.status}" if answer.status >= _FIRST_ERROR_STATUS else ""
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

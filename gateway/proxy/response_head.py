@@ -28,6 +28,8 @@ UPGRADE: Final = 6
 LOCATION: Final = 7
 DATE: Final = 8
 
+_NOMINABLE: Final = {b"location": LOCATION, b"date": DATE}
+"""Fields that are judged here and may be named by `Connection` all the same; naming the framing changes nothing."""
 _LINES: Final = FieldLines(
     {
         **dict.fromkeys(
@@ -113,7 +115,7 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     keep_alive = special[KEEP_ALIVE]
     if keep_alive is not None:
         _read_keep_alive(head, keep_alive)
-    _read_framing(head, special, method)
+    _read_framing(head, lines[0], special, method)
     return head
 
 
@@ -145,6 +147,9 @@ def _read_connection(head: ResponseHead, value: bytes) -> None:
     nominated = {option for option in options if option not in {b"close", b"keep-alive", b"upgrade"}}
     if nominated:
         head.forwarded = [line for line in head.forwarded if line.partition(b":")[0].lower() not in nominated]
+        for name, kind in _NOMINABLE.items():
+            if name in nominated:
+                head.special[kind] = None
 
 
 def _read_keep_alive(head: ResponseHead, value: bytes) -> None:
@@ -153,7 +158,7 @@ def _read_keep_alive(head: ResponseHead, value: bytes) -> None:
         head.keep_alive_seconds = int(match.group(1))
 
 
-def _read_framing(head: ResponseHead, special: Special, method: bytes) -> None:
+def _read_framing(head: ResponseHead, status_line: bytes, special: Special, method: bytes) -> None:
     """RFC 9112 section 6.3, in its strictest reading."""
     coding = special[TRANSFER_ENCODING]
     length = special[CONTENT_LENGTH]
@@ -163,8 +168,9 @@ def _read_framing(head: ResponseHead, special: Special, method: bytes) -> None:
         if size < 0 or coding is not None:
             message = "Content-Length is no plain decimal number, or stands beside Transfer-Encoding"
             raise MalformedResponse(message)
-    if coding is not None and coding.lower() != b"chunked":
-        message = "Transfer-Encoding of the response is not exactly `chunked`"
+    # HTTP/1.0 knows no codings: who sends one has its framing wrong (RFC 9112 section 6.1).
+    if coding is not None and (coding.lower() != b"chunked" or status_line[:8] != b"HTTP/1.1"):
+        message = "Transfer-Encoding of the response is not exactly `chunked`, or stands in HTTP/1.0"
         raise MalformedResponse(message)
     status = head.status
     if method == b"HEAD" or status < _SUCCESS or status in _BODILESS:

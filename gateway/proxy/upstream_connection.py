@@ -1,26 +1,39 @@
 """One connection to an upstream target: sends one request at a time, reads its response, goes back to the pool.
 
 Invariants: a byte that no request asked for (a surplus one, a response on an idle connection) makes the connection
-unusable and reaches nobody. A connection serves one exchange; it is released only after the whole request went out and
-the whole response came in. It decides nothing about the client: it tells its exchange what arrived.
+unusable and reaches nobody, be it that the worker has read it or that the kernel still holds it when the connection is
+to be used again (`has_unread`). A connection serves one exchange; it is released only after the whole request went out
+and the whole response came in. It decides nothing about the client: it tells its exchange what arrived.
 """
 
 import asyncio
+import select
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.proxy.abrupt_end import reset_on_close
 from gateway.proxy.body import BodyReader, MalformedBody, Piece
-from gateway.proxy.response_head import SWITCHING_PROTOCOLS, MalformedResponse, ResponseHead, read_response_head
+from gateway.proxy.grammar import list_tokens
+from gateway.proxy.response_head import (
+    SWITCHING_PROTOCOLS,
+    UPGRADE,
+    MalformedResponse,
+    ResponseHead,
+    read_response_head,
+)
+from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, SmallReads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.upstream_pool import Target
 
 HEAD_LIMIT_BYTES: Final = 65_536
 """Longest response head; twice what browsers and servers commonly take."""
 _FIRST_FINAL_STATUS: Final = 200
-_WRITE_BUFFER_BYTES: Final = 65_536
+_WRITE_BUFFER_BYTES: Final = 4096
+"""Little: see `client_connection`."""
 _FLUSH_SECONDS: Final = 60.0
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
@@ -34,6 +47,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_buffer",
         "_held",
         "_interims",
+        "_poll",
         "_response",
         "_tunnel",
         "closing",
@@ -61,6 +75,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether there is more to be written than the peer takes."""
         self._held = False
         self._interims = 0
+        self._poll: Callable[[int], list[tuple[int, int]]] | None = None
+        """Asks the kernel whether there is anything to be read; None where there is no kernel."""
         self._buffer = b""
         self._response: ResponseHead | None = None
         self._body: BodyReader | None = None
@@ -70,6 +86,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Name target and state."""
         state = "idle" if self.exchange is None else "tunnel" if self._tunnel else "busy"
         return f"<UpstreamConnection {self.target.authority} {state}{' closing' if self.closing else ''}>"
+
+    def has_unread(self) -> bool:
+        """Whether the peer has sent something, or ended the connection, and the event loop has not told us yet.
+
+        It has not when the worker was stopped meanwhile, or when both this and the next request came in the same turn
+        of the loop: then what nobody asked for would be read as the answer to that request. One poll(2) costs less than
+        an ioctl(2) with FIONREAD, which does not tell of an end either. With TLS it may be a record of the protocol's
+        own, such as a session ticket; that is rare once a response has come, and costs no more than a new connection.
+        """
+        poll = self._poll
+        return poll is not None and bool(poll(0))
 
     # --- lent to an exchange ----------------------------------------------------------------------------------------
 
@@ -136,9 +163,17 @@ class UpstreamConnection(asyncio.Protocol):
         # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+        raw = transport.get_extra_info("socket")
+        descriptor = -1 if raw is None else raw.fileno()
+        if descriptor >= 0:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            self._poll = poller.poll
 
     def data_received(self, data: bytes) -> None:
         """Read on where the last bytes ended."""
+        if len(data) > LARGE_READ_BYTES:
+            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         exchange = self.exchange
         if exchange is None:
             self.discard()
@@ -209,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             exchange.relay_interim(response)
             section, ending, rest = data.partition(b"\r\n\r\n")
-        if ending or len(data) > HEAD_LIMIT_BYTES:
+        if ending or len(data) - 3 > HEAD_LIMIT_BYTES:  # less three: they may be the beginning of its end
             exchange.upstream_broke("the response head is too large")
             return
         self._buffer = data
@@ -244,6 +279,11 @@ class UpstreamConnection(asyncio.Protocol):
         if not exchange.head.wants_websocket or exchange.body is not None:
             exchange.upstream_broke("the upstream switched protocols unasked")
             return
+        upgrade = response.special[UPGRADE]
+        if upgrade is None or list_tokens(upgrade) != [b"websocket"]:
+            exchange.upstream_broke("the upstream switched to another protocol than was asked for")
+            return
         self._response = response
         self._tunnel = True
+        self.transport.set_protocol(SmallReads(self, TUNNEL_READ_BYTES))
         exchange.begin_tunnel(response, data)

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from gateway.errors import ConfigProblem, ConfigurationError
+from gateway.proxy.tls import explained, upstream_context
+from gateway.proxy.tls_upstream import UpstreamTls
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.settings.addresses import parse_target
 from gateway.settings.model import UpstreamSettings
 
 _LOG = logging.getLogger(__name__)
+_QUIET_SECONDS: Final = 1.0
+"""An outage fails every request, and whoever reads the log wants to know why, not how often in each line."""
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
 
@@ -36,7 +39,9 @@ class Target:
         "_failures",
         "_idle_timeout",
         "_max_idle",
+        "_quiet_until",
         "_settings",
+        "_unsaid",
         "authority",
         "connections",
         "healthy",
@@ -46,6 +51,7 @@ class Target:
         "in_flight",
         "origins",
         "port",
+        "server_name",
         "tls",
     )
 
@@ -62,6 +68,8 @@ class Target:
         authorities = {parsed.authority, f"{explicit}:{parsed.port}", *([explicit] if default_port else [])}
         self.origins = tuple(f"{parsed.scheme}://{each}".lower().encode() for each in authorities)
         """The target as a Location field may name it."""
+        self.server_name = settings.tls.server_name or parsed.host
+        """What a certificate of the target has to say."""
         self._settings = settings
         self._idle_timeout = settings.idle_timeout_seconds
         self._max_idle = settings.max_idle_connections
@@ -74,6 +82,8 @@ class Target:
         """What the last active health checks say."""
         self._failures = 0
         self._ejected_until = 0.0
+        self._quiet_until = 0.0
+        self._unsaid = 0
 
     def __repr__(self) -> str:
         """Name the target and its load."""
@@ -87,11 +97,15 @@ class Target:
         """An open connection to use now; None when one has to be opened with `connect`."""
         while self.idle:
             connection = self.idle.pop()
-            if not connection.closing:
-                connection.leased = True
-                connection.deadline = inf
-                self.in_flight += 1
-                return connection
+            if connection.closing:
+                continue
+            if connection.has_unread():
+                connection.discard()
+                continue
+            connection.leased = True
+            connection.deadline = inf
+            self.in_flight += 1
+            return connection
         return None
 
     async def connect(self) -> UpstreamConnection:
@@ -99,27 +113,42 @@ class Target:
         self.in_flight += 1  # as good as lent, while it is being opened
         try:
             async with asyncio.timeout(self._settings.connect_timeout_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: UpstreamConnection(self),
-                    self.host,
-                    self.port,
-                    ssl=self.tls,
-                    server_hostname=(self._settings.tls.server_name or self.host) if self.tls else None,
-                )
+                connection = await (self._open() if self.tls is None else self._open_tls(self.tls))
         except (OSError, TimeoutError) as error:
             self.failed()
             reason = "no connection in time" if isinstance(error, TimeoutError) else str(error)
-            message = f"{self.authority}: {reason}"
-            raise UpstreamUnreachable(message) from error
+            if isinstance(error, ssl.SSLError):
+                reason = explained(error, self.server_name)
+            raise UpstreamUnreachable(reason) from error
         finally:
             self.in_flight -= 1
-        if connection.closing:
+        # Behind a handshake of TLS session tickets are on their way, which no request asks for.
+        if connection.closing or (self.tls is None and connection.has_unread()):
+            connection.discard()
             self.failed()
-            message = f"{self.authority}: the connection was closed as soon as it was open"
+            message = "it closed the connection as soon as it was open, or spoke before it was asked"
             raise UpstreamUnreachable(message)
         self.connections.add(connection)
         connection.leased = True
         self.in_flight += 1
+        return connection
+
+    async def _open(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
+        return connection
+
+    async def _open_tls(self, context: ssl.SSLContext) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        connection = UpstreamConnection(self)
+        _, tls = await loop.create_connection(
+            lambda: UpstreamTls(context, self.server_name, connection, self.authority), self.host, self.port
+        )
+        try:
+            await tls.ready
+        except BaseException:  # that time is over is one
+            tls.abort()
+            raise
         return connection
 
     def take_back(self, connection: UpstreamConnection, now: float, keep_alive_seconds: int) -> None:
@@ -154,7 +183,11 @@ class Target:
         limit = self._settings.ejection_failures
         if limit and self._failures >= limit:
             self._failures = 0
-            self._ejected_until = self._clock() + self._settings.ejection_seconds
+            now = self._clock()
+            known = self._ejected_until > now  # and used all the same, for want of another one
+            self._ejected_until = now + self._settings.ejection_seconds
+            if known:
+                return
             _LOG.warning(
                 "target %s of upstream %s failed %d times in a row and is left out for %g s",
                 self.authority,
@@ -162,6 +195,17 @@ class Target:
                 limit,
                 self._settings.ejection_seconds,
             )
+
+    def complain(self, reason: str) -> None:
+        """Say in the log what went wrong, if nothing was said in this second; what was not said is counted."""
+        now = self._clock()
+        if now < self._quiet_until:
+            self._unsaid += 1
+            return
+        unsaid, self._unsaid = self._unsaid, 0
+        self._quiet_until = now + _QUIET_SECONDS
+        more = f" ({unsaid} failures before it were not logged)" if unsaid else ""
+        _LOG.warning("upstream %s, target %s: %s%s", self._settings.name, self.authority, reason, more)
 
 
 class UpstreamPool:
@@ -172,7 +216,7 @@ class UpstreamPool:
     def __init__(self, settings: UpstreamSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._clock = clock
-        tls = _tls_context(settings) if any(text.startswith("https:") for text in settings.targets) else None
+        tls = upstream_context(settings) if any(text.startswith("https:") for text in settings.targets) else None
         self.targets = [Target(text, settings, tls, clock) for text in settings.targets]
         self._only = self.targets[0] if len(self.targets) == 1 else None
         self._round_robin = settings.balance == "round_robin"
@@ -193,18 +237,3 @@ class UpstreamPool:
         # Ties go around, so that the first target does not get all of a light load.
         start = self._next % len(candidates)
         return min(candidates[start:] + candidates[:start], key=lambda target: target.in_flight)
-
-
-def _tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.tls.ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        reason = f"{settings.tls.ca_file}: {error.strerror or error}"
-        raise ConfigurationError(
-            [ConfigProblem("settings", f"upstreams.{settings.name}.tls.ca_file", reason)]
-        ) from error
-    if not settings.tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -34,7 +34,7 @@ def upstream_head(exchange: "Exchange", host_field: bytes) -> bytes:
         lines += (entry.owner_fields, entry.key_field)
     elif route.optional:
         lines.append(ANONYMOUS_FIELDS)
-    lines += (exchange.client.forwarding_fields(head), exchange.request_id_field, b"", b"")
+    lines += (exchange.client.origin.forwarding_fields(head), exchange.request_id_field, b"", b"")
     return b"\r\n".join(lines)
 
 

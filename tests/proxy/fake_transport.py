@@ -27,10 +27,11 @@ class FakeSocket:
     def __init__(self) -> None:
         self.resets = False
         self.reset_by_peer = False
+        self.descriptor = -1
 
     def fileno(self) -> int:
-        """There is no kernel behind it that could hold bytes."""
-        return -1
+        """There is no kernel behind it that could hold bytes, unless a test lends it a socket."""
+        return self.descriptor
 
     def getsockopt(self, *_: object) -> bytes:
         return bytes([_CLOSE if self.reset_by_peer else _ESTABLISHED])
@@ -45,7 +46,7 @@ class FakeTransport(asyncio.Transport):
     def __init__(self, loop: VirtualLoop, protocol: asyncio.Protocol, peer: tuple[str, int]) -> None:
         super().__init__()
         self._loop = loop
-        self._protocol = protocol
+        self._protocol: asyncio.Protocol | asyncio.BufferedProtocol = protocol
         self._peer = peer
         self.socket = FakeSocket()
         self.sent = bytearray()
@@ -75,6 +76,10 @@ class FakeTransport(asyncio.Transport):
 
     def get_extra_info(self, name: str, default: object = None) -> Any:  # noqa: ANN401  asyncio's signature
         return {"peername": self._peer, "socket": self.socket}.get(name, default)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
+        self._protocol = protocol
 
     def is_closing(self) -> bool:
         return self.closing
@@ -185,11 +190,21 @@ class FakeTransport(asyncio.Transport):
         while self._incoming and self.reading and not self.closing:
             item = self._incoming.popleft()
             if item is not None:
-                self._protocol.data_received(item)
+                self._hand_over(item)
             elif not self._protocol.eof_received():
                 self.close()
         if self.socket.reset_by_peer and self.reading:
             self._reset()
+
+    def _hand_over(self, data: bytes) -> None:
+        if not isinstance(self._protocol, asyncio.BufferedProtocol):
+            self._protocol.data_received(data)
+            return
+        room = memoryview(self._protocol.get_buffer(-1))
+        room[: len(data[: len(room)])] = data[: len(room)]
+        if data[len(room) :]:
+            self._incoming.appendleft(data[len(room) :])
+        self._protocol.buffer_updated(len(data[: len(room)]))
 
     def _force_close(self, error: Exception | None) -> None:
         if not self.lost:

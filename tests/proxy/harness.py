@@ -293,6 +293,8 @@ class Gate:
         self.dialled: list[str] = []
         self.greeting = b""
         """What an upstream sends at once when it is connected to."""
+        self.descriptors: list[int] = []
+        """Of real sockets; the next connections to an upstream hold unread what those do."""
         DEFECTS.records.clear()
 
     async def _dial(
@@ -308,6 +310,8 @@ class Gate:
             raise ConnectionRefusedError("refused by the test")
         protocol = cast("asyncio.Protocol", factory())
         transport = FakeTransport(self.loop, protocol, (host, port))
+        if self.descriptors:
+            transport.socket.descriptor = self.descriptors.pop(0)
         self.upstreams.append(Upstream(self, transport, authority))
         protocol.connection_made(transport)
         if self.greeting:

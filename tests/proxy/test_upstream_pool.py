@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 
 import pytest
@@ -197,3 +198,69 @@ def test_an_ended_connection_leaves_the_idle_ones_at_once() -> None:
     gate.ask(get())
     assert len(gate.upstreams[0].requests) == 2
     gate.check_counts()
+
+
+# --- what the kernel holds and the loop has not read ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", [get(), post(b"x")])
+@pytest.mark.parametrize("what", ["bytes", "an end"])
+def test_a_connection_with_something_unread_is_not_used_again(what: str, request_: bytes) -> None:
+    """A POST is not lost to it, since it goes out on the next connection only."""
+    gate = Gate()
+    behind = [socket.socketpair() for _ in range(3)]
+    gate.descriptors = [ours.fileno() for ours, _ in behind]
+    kept(gate, 3)
+    for _, theirs in behind[1:]:
+        if what == "bytes":
+            theirs.send(OK)
+        else:
+            theirs.close()
+    client = gate.ask(request_)
+    assert [each.gone for each in gate.upstreams] == [False, True, True]
+    gate.upstreams[0].send(OK)
+    assert client.answer.body == b"ok"
+    assert len(gate.upstreams) == 3
+    gate.check_counts()
+    for ours, theirs in behind:
+        ours.close()
+        theirs.close()
+
+
+def test_a_fresh_connection_that_speaks_unasked_serves_nobody() -> None:
+    gate = Gate(upstream=TWO)
+    ours, theirs = socket.socketpair()
+    theirs.send(OK)
+    gate.descriptors = [ours.fileno()]
+    client = gate.ask(post(b"x"))
+    assert gate.upstreams[0].gone
+    assert not gate.upstreams[0].received
+    gate.upstreams[1].send(OK)
+    assert client.answer.body == b"ok"
+    gate.check_counts()
+    ours.close()
+    theirs.close()
+
+
+def test_an_outage_is_told_once_a_second_with_its_reason_and_how_much_was_not_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = Gate(upstream={"ejection_failures": 0})
+    gate.refuses_connections.add("10.0.0.1:9000")
+    for _ in range(20):
+        assert error_of(gate.ask(get()).answer) == (502, "upstream_unreachable")
+    gate.advance(1.25)
+    gate.ask(get())
+    told = "upstream default, target 10.0.0.1:9000: refused by the test"
+    assert caplog.messages == [told, f"{told} (19 failures before it were not logged)"]
+
+
+def test_a_target_that_is_left_out_already_is_not_told_of_again(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(upstream={"ejection_failures": 2, "ejection_seconds": 10})
+    gate.refuses_connections.add("10.0.0.1:9000")
+    for _ in range(20):  # it is asked all the same, since there is no other
+        gate.ask(get())
+    gate.advance(11)
+    for _ in range(2):
+        gate.ask(get())
+    assert sum("is left out" in message for message in caplog.messages) == 2
