@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import pytest
 
@@ -34,11 +35,17 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests measured on the way (`record_property("figure", …)`); none of them is judged by it."""
+    """Print what tests measured on the way (`record_property("figure", …)`), and how much was tried (`tried`)."""
+    tried: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name == "figure":
                 terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value}")
+            elif name == "tried":
+                section, count = cast("tuple[str, int]", value)
+                tried[section] += count
+    for section, count in sorted(tried.items()):
+        terminalreporter.write_line(f"tried, {section}: {count:,}")
 
 
 def system_packages() -> dict[str, str]:

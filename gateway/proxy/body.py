@@ -122,14 +122,13 @@ class ChunkedBody:
 
     def _take_line(self, data: bytes, at: int) -> tuple[bytes | None, int]:
         """The next whole line without its CRLF, or None; and where to go on."""
-        limit = {
-            _ChunkState.SIZE: _SIZE_LINE_LIMIT,
-            _ChunkState.DATA_END: 2,
-            _ChunkState.TRAILER: _TRAILER_LIMIT,
-        }[self._state]
+        limit = _TRAILER_LIMIT if self._state is _ChunkState.TRAILER else _SIZE_LINE_LIMIT
         newline = data.find(b"\n", at)
         end = len(data) if newline < 0 else newline + 1
         line = self._line + data[at:end]
+        if self._state is _ChunkState.DATA_END and not b"\r\n".startswith(line):
+            message = "a chunk is longer than its size"
+            raise MalformedBody(message)
         if len(line) > limit:
             message = "a line of the chunked body is too long"
             raise MalformedBody(message)
@@ -151,9 +150,6 @@ class ChunkedBody:
             self._remaining = int(match.group(1), 16)
             self._state = _ChunkState.DATA if self._remaining else _ChunkState.TRAILER
         elif self._state is _ChunkState.DATA_END:
-            if line:
-                message = "a chunk is longer than its size"
-                raise MalformedBody(message)
             self._state = _ChunkState.SIZE
         elif line:
             self._trailer_size += len(line)

@@ -18,9 +18,10 @@ _TOKEN: Final = bytes(byte if byte in _TOKEN_BYTES else ord("!") for byte in ran
 _LINE: Final = bytes(byte if byte in _LINE_BYTES else ord("?") for byte in range(256))
 
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?",
+    rb"(?:[A-Za-z0-9\-._~!$&'()*+;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?",
 )
-"""uri-host [":" port], RFC 9110 section 7.2; percent codes in a host are refused, as no resolver wants them."""
+"""uri-host [":" port], RFC 9110 section 7.2. Percent codes in a host are refused, as no resolver wants them, and so is
+a comma: it goes on in X-Forwarded-Host, where it would part a list whose first member no route here was asked about."""
 
 _HOST_LIMIT_BYTES: Final = 253 + len(":65535")
 """A DNS name is no longer (RFC 1035 section 2.3.4), and hosts are remembered and compared label by label."""

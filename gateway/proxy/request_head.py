@@ -17,6 +17,9 @@ _PLAIN_REQUEST_LINE: Final = re.compile(rb"([A-Z]+) (" + PLAIN_PATH + rb")(\?[!\
 """What nearly every request line looks like; anything else takes the thorough way, which names what is wrong."""
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _UNSUPPORTED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
+_STANDARD_METHODS: Final = frozenset(
+    {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE"}
+)
 
 
 # What to do with a field; 0 is every other field, which travels on. Plain numbers: an Enum member hashes in Python, and
@@ -47,6 +50,8 @@ _DROPPED_NAMES: Final = (
     # Hop-by-hop, RFC 9110 section 7.6.1; trailers are dropped, so is their announcement and the wish for them.
     *(b"keep-alive", b"proxy-connection", b"te", b"trailer", b"proxy-authenticate", b"proxy-authorization"),
     *(b"http2-settings",),
+    # No field of HTTP, and CGI makes HTTP_PROXY of it, which clients in the upstream obey (httpoxy, CVE-2016-5385).
+    *(b"proxy",),
     # Identity: what an upstream believes comes from the gateway alone.
     *(b"x-consumer-id", b"x-consumer-username", b"x-consumer-custom-id", b"x-credential-identifier"),
     *(b"x-organization-id", b"x-anonymous-consumer", b"x-consumer-groups", b"x-authenticated-scope"),
@@ -161,8 +166,9 @@ class RequestHead:
     wants_websocket: bool
 
     def __repr__(self) -> str:
-        """Name the request without its credential."""
-        return f"<RequestHead {self.method!r} {self.path!r} host={self.host!r} body={self.body_length}>"
+        """Tell it from others in a log, with nothing that the client wrote: a key may stand in path, host or method."""
+        method = self.method.decode() if self.method in _STANDARD_METHODS else "another method"
+        return f"<RequestHead {method} path={len(self.path)} host={len(self.host)} body={self.body_length}>"
 
 
 _METHOD_NOT_SERVED: Final = Refusal(
@@ -240,7 +246,23 @@ def _remember(line: bytes, head: RequestHead) -> None:
         _REQUEST_LINES[line] = head.method, head.path, head.minor
 
 
+def begins_no_request(data: bytes) -> bool:
+    """Whether bytes that have no CRLF yet can be no request line any more, so that nobody need wait for its end.
+
+    That is a client that speaks TLS or ends lines in LF alone: it would wait for an answer until its time is over.
+    """
+    if data.find(b"\r\n") >= 0:
+        return False
+    return _has_bare_ending(data[:-1] if data[-1:] == b"\r" else data) or not is_token(data[:1].replace(b"\r", b"A"))
+
+
+def _has_bare_ending(line: bytes) -> bool:
+    return line.find(b"\n") >= 0 or line.find(b"\r") >= 0
+
+
 def _read_odd_request_line(head: RequestHead, line: bytes) -> Target:
+    if _has_bare_ending(line):
+        raise malformed("The request line has a CR or LF that is no part of a CRLF.")
     parts = line.split(b" ")
     if len(parts) != 3 or not is_token(parts[0]):  # noqa: PLR2004  METHOD SP target SP version
         raise malformed("The request line is not `METHOD SP target SP HTTP/1.1`.")
@@ -251,6 +273,9 @@ def _read_odd_request_line(head: RequestHead, line: bytes) -> Target:
         raise malformed("The request line does not end in an HTTP version.")
     if method in _UNSUPPORTED_METHODS:
         raise MalformedRequest(_METHOD_NOT_SERVED)
+    if method not in _STANDARD_METHODS and method.upper() in _STANDARD_METHODS:
+        # A route that serves DELETE takes it for another method, and a server that ignores case does not.
+        raise malformed(f"Methods are written in upper case: {method.upper().decode()}.")
     head.method = method
     head.minor = 1 if version == b"HTTP/1.1" else 0
     try:
@@ -342,9 +367,12 @@ def _read_connection(head: RequestHead, special: Special, value: bytes) -> None:
     head.keep_alive = b"close" not in options and (head.minor == 1 or b"keep-alive" in options)
     nominated = {option for option in options if option not in {b"close", b"keep-alive", b"upgrade"}}
     if nominated:
-        head.forwarded = [line for line in head.forwarded if line.partition(b":")[0].lower() not in nominated]
+        head.forwarded = _without(head.forwarded, nominated)
         if b"via" in nominated:
             special[VIA] = None
+        override = special[OVERRIDE]
+        if override is not None:
+            special[OVERRIDE] = b"\r\n".join(_without(override.split(b"\r\n"), nominated)) or None
     head.wants_websocket = (
         b"upgrade" in options
         and (special[UPGRADE] or b"").lower() == b"websocket"
@@ -352,6 +380,10 @@ def _read_connection(head: RequestHead, special: Special, value: bytes) -> None:
         and head.minor == 1
         and head.body_length == 0
     )
+
+
+def _without(lines: list[bytes], nominated: set[bytes]) -> list[bytes]:
+    return [line for line in lines if line.partition(b":")[0].lower() not in nominated]
 
 
 def _read_expect(head: RequestHead, value: bytes) -> None:

@@ -141,6 +141,14 @@ def test_a_broken_chunked_request_is_answered_400_and_never_whole_upstream(name:
             gate.check_counts()
 
 
+@pytest.mark.parametrize("wrong", [b"X", b"\n", b"\rX"])
+def test_a_chunk_that_is_too_long_is_noticed_at_its_first_byte_too_many(wrong: bytes) -> None:
+    body = ChunkedBody()
+    body.feed(b"5\r\nhello")
+    with pytest.raises(MalformedBody):
+        body.feed(wrong)
+
+
 def test_a_length_is_taken_exactly() -> None:
     for size in range(1, 6):
         body = LengthBody(5)

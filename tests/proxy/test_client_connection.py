@@ -296,7 +296,7 @@ def test_a_head_has_its_ten_seconds_however_long_the_connection_was_idle_before(
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_silence_within_a_request_body_is_bounded(framing: bytes) -> None:
-    gate = Gate(upstream={"head_timeout_seconds": 500})
+    gate = Gate(server={"client_body_min_bytes_per_second": 0}, upstream={"head_timeout_seconds": 500})
     client = gate.ask(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + KEY_FIELD + b"\r\n1\r\na\r\n")
     gate.advance(59)
     client.send(b"1\r\nb\r\n")

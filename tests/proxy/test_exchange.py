@@ -338,7 +338,7 @@ def test_the_upstream_has_its_time_for_the_head() -> None:
 
 
 def test_the_time_for_the_head_begins_with_the_end_of_the_body() -> None:
-    gate = Gate(upstream={"head_timeout_seconds": 20})
+    gate = Gate(server={"client_body_min_bytes_per_second": 0}, upstream={"head_timeout_seconds": 20})
     client = gate.ask(post(b"0123456789")[:-8])
     for byte in b"23456789":
         gate.advance(15)

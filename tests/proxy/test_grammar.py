@@ -153,11 +153,12 @@ def test_long_lines_and_names_are_not_remembered() -> None:
 
 
 def test_no_credential_is_remembered() -> None:
-    gate = Gate()
+    gate, table = Gate(), TABLES["requests"]
+    for memo in (table._lines, table._names, request_head._REQUEST_LINES):  # other tests send secrets as all sorts
+        memo.clear()
     for fields in (KEY_FIELD, b"Authorization: Bearer " + SECRET + b"\r\n", b"x-api-key: " + OTHER_SECRET + b"\r\n"):
         for _ in range(2):
             gate.ask(get(fields=fields))
-    table = TABLES["requests"]
     remembered = [*table._lines, *table._names, *request_head._REQUEST_LINES]
     assert remembered
     assert not any(SECRET in each or OTHER_SECRET in each for each in remembered)

@@ -101,6 +101,18 @@ def test_without_a_place_for_records_it_says_so_in_one_line_and_serves_nobody(
     assert started.process.wait() == 1
 
 
+def test_without_the_compiled_parser_of_http_it_serves_nobody(
+    worker: Callable[..., WorkerProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Health checks would be read by another one; see `gateway.extensions`."""
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+    started = worker(restarted=True)
+    report = started.report()
+    assert report["event"] == "failed"
+    assert report["reason"].startswith("aiohttp runs without its C extension")
+    assert started.process.wait() == 1
+
+
 def test_where_requests_are_not_on_record_no_place_for_them_is_needed(
     worker: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:

@@ -416,3 +416,13 @@ def test_empty_lines_before_a_request_are_judged_the_same_however_they_arrive() 
     expected = error_of(gate.ask(request).answer)
     for split in range(1, 6):
         assert error_of(gate.ask(request, split=split).answer) == expected, split
+
+
+def test_what_the_log_of_a_defect_says_of_a_request_is_nothing_that_it_sent() -> None:
+    gate = Gate()
+    fields = b"Host: quux.test\r\nX: quux\r\n" + KEY_FIELD
+    gate.ask(b"QUUX /quux/" + SECRET + b"?quux HTTP/1.1\r\n" + fields + b"\r\n")
+    (connection,) = gate.worker.connections
+    assert "<RequestHead another method path=" in repr(connection)
+    assert "quux" not in repr(connection).lower()
+    assert SECRET.decode() not in repr(connection)

@@ -64,6 +64,7 @@ BROKEN = {
     "another coding": framed(b"Transfer-Encoding: gzip\r\n"),
     "two codings": framed(b"Transfer-Encoding: gzip, chunked\r\n", b"2\r\nok\r\n0\r\n\r\n"),
     "chunked twice": framed(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
+    "chunked in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     "no coding": framed(b"Transfer-Encoding:\r\n"),
     "surplus after a length": framed(b"Content-Length: 1\r\n"),
     "surplus after nothing": framed(b"Content-Length: 0\r\n"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
+import ssl
 import struct
 import termios
 import time
@@ -27,7 +28,6 @@ from tests.proxy.harness import DEFECTS, SECRET, record
 from tests.proxy.wire_reader import Incomplete, Message, NotHttp, read_request, read_responses
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from gateway.keys.record import CredentialRecord
@@ -80,6 +80,8 @@ class UpstreamPeer(asyncio.Protocol):
         self.requests: list[Message] = []
         self.reads: list[int] = []
         self.ended = False
+        self.keeps_its_half = False
+        """Whether it goes on writing when the gateway has ended its half."""
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,7 +108,7 @@ class UpstreamPeer(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.ended = True
-        return False
+        return self.keeps_its_half
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio.Protocol
         self._upstream.events += 1
@@ -191,6 +193,88 @@ class Client:
         self.socket.close()
 
 
+class TlsClient(Client):
+    """The same with TLS, on buffers in memory: what goes over the wire, and when, is the test's to say."""
+
+    def __init__(self, gate: Live, connection: socket.socket, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(gate, connection)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self.shaken = False
+        self.error: ssl.SSLError | None = None
+        """An alert of the gateway's, or our own complaint."""
+        self.raw_received = b""
+        """The beginning of what came, as it came."""
+        self.fin = False
+        """The TCP connection has ended; `ended` is close_notify."""
+
+    def step(self) -> bytes:
+        """Go on with the handshake as far as it goes without the gateway; returns what is to be sent for it."""
+        try:
+            self.tls.do_handshake()
+            self.shaken = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self.error = error
+        return self._outgoing.read()
+
+    async def shake_hands(self) -> None:
+        while not (self.shaken or self.error or self.was_reset or self.fin):
+            await self.send_raw(self.step())
+            await self._gate.settled()
+
+    async def send_raw(self, *pieces: bytes) -> None:
+        await super().send(*pieces)
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send each piece as a record of its own, in a read of the gateway's own."""
+        for piece in pieces:
+            self.tls.write(piece)
+            await super().send(self._outgoing.read())
+
+    async def send_end(self) -> None:
+        """Send close_notify, and no FIN."""
+        with suppress(ssl.SSLError):
+            self.tls.unwrap()
+        await super().send(self._outgoing.read())
+
+    def take(self) -> int:
+        """See Client; what the handshake needs is left for `step`."""
+        taken = self._take_raw()
+        while self.shaken and not self.ended and self.error is None:
+            try:
+                data = self.tls.read(_BLOCK)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:
+                data = b""
+            except ssl.SSLError as error:
+                self.error = error
+                break
+            if not data:
+                self.ended = True
+            self.received += data
+        return taken
+
+    def _take_raw(self) -> int:
+        taken = 0
+        while not (self.fin or self.was_reset):
+            try:
+                data = self.socket.recv(_BLOCK)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                self.was_reset = True
+                break
+            self.fin = not data
+            self.raw_received = (self.raw_received + data)[:4096]
+            self._incoming.write(data)
+            taken += len(data)
+        return taken
+
+
 class Live:
     """See the module; made by `live`."""
 
@@ -220,6 +304,22 @@ class Live:
         await self.settled()
         return client
 
+    async def tls_client(self, context: ssl.SSLContext, *, name: str = "localhost", shakes: bool = True) -> TlsClient:
+        """Connect with TLS; `shakes`: and end the handshake."""
+        client = TlsClient(self, (await self.client()).socket, context, name)
+        self.clients[-1] = client
+        if shakes:
+            await client.shake_hands()
+        return client
+
+    async def ask_tls(self, context: ssl.SSLContext, *pieces: bytes, methods: Iterable[bytes] = ()) -> TlsClient:
+        """`ask`, with TLS; each piece is a record of its own."""
+        client = await self.tls_client(context)
+        client.methods = list(methods) or [b"".join(pieces).lstrip(b"\r\n").partition(b" ")[0]]
+        await client.send(*pieces)
+        await self.settled()
+        return client
+
     async def settled(self, *, turns: int = 0) -> None:
         """Wait until nobody has anything left to do that needs no time. `turns`: only so many turns of the loop."""
         quiet = 0
@@ -227,19 +327,22 @@ class Live:
             before = self.upstream.events, self.worker.requests
             await asyncio.sleep(0)
             taken = sum(each.take() for each in self.clients)
-            busy = taken or before != (self.upstream.events, self.worker.requests) or self._has_unread()
+            busy = taken or before != (self.upstream.events, self.worker.requests) or self.has_unread()
             quiet = 0 if busy else quiet + 1
-            if turns and turn + 1 >= turns and not self._has_unread():
+            if turns and turn + 1 >= turns and not self.has_unread():
                 break
             if quiet > _QUIET_TURNS:
                 break
         assert not DEFECTS.records, [each.getMessage() + repr(each.exc_info) for each in DEFECTS.records]
 
-    def _has_unread(self) -> bool:
+    def has_unread(self) -> bool:
         """Whether bytes wait in the kernel that the gateway is willing to read."""
-        for each in self.worker.connections:
-            raw = each.transport.get_extra_info("socket")
-            if raw is None or raw.fileno() < 0 or not each.transport.is_reading():
+        transports = [each.transport for each in self.worker.connections]
+        if self.worker.tls is not None:
+            transports += [each.raw for each in self.worker.tls.handshakes]
+        for transport in transports:
+            raw = transport.get_extra_info("socket")
+            if raw is None or raw.fileno() < 0 or not transport.is_reading():
                 continue
             if struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]:
                 return True
@@ -258,19 +361,21 @@ async def live(
     server: dict[str, Any] | None = None,
     upstream: dict[str, Any] | None = None,
     auth: dict[str, Any] | None = None,
-    server_tls: ssl.SSLContext | None = None,
     upstream_tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Live]:
-    """Run a gateway and its upstream; arguments are tables of the settings, as for `tests.proxy.harness.Gate`."""
+    """Run a gateway and its upstream; arguments are tables of the settings, as for `tests.proxy.harness.Gate`.
+
+    `upstream_tls` is the upstream's own context: then the target is https://localhost.
+    """
     loop = asyncio.get_running_loop()
     behind = Upstream()
     listener = await loop.create_server(lambda: UpstreamPeer(behind), "127.0.0.1", 0, ssl=upstream_tls)
     behind.port = listener.sockets[0].getsockname()[1]
-    scheme = "https" if upstream_tls is not None else "http"
+    target = f"https://localhost:{behind.port}" if upstream_tls is not None else f"http://127.0.0.1:{behind.port}"
     settings = Settings.model_validate(
         {
             "server": server or {},
-            "upstreams": [{"name": "default", "targets": [f"{scheme}://127.0.0.1:{behind.port}"], **(upstream or {})}],
+            "upstreams": [{"name": "default", "targets": [target], **(upstream or {})}],
             "routes": [{"name": f"r{n}", "upstream": "default", **each} for n, each in enumerate(routes)],
             "auth": auth or {},
         }
@@ -281,7 +386,7 @@ async def live(
     worker = assemble(settings, cache, keys, loop)
     cache.on_change = worker.changed
     cache.proven(loop.time())
-    front = await loop.create_server(worker, "127.0.0.1", 0, ssl=server_tls, backlog=1024)
+    front = await loop.create_server(worker, "127.0.0.1", 0, backlog=1024)
     DEFECTS.records.clear()
     ticks = loop.create_task(worker.keep_time())
     proofs = loop.create_task(_prove(cache, loop))
