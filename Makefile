@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
-.PHONY: run test fuzz fuzz-api test-compiled test-large test-nodes test-audit test-topologies check format compiled bench bench-quick clean
+.PHONY: run test fuzz fuzz-wire coverage-wire fuzz-api test-compiled test-large test-nodes test-audit test-faults test-topologies check format compiled bench bench-quick clean
 
 run: .venv/run.stamp
 	@.venv/bin/gateway demo
@@ -18,6 +18,21 @@ test-compiled: .venv-compiled/compiled.stamp
 fuzz: .venv/dev.stamp
 	@KEYGATE_FUZZ=20 .venv/bin/pytest -n auto --timeout=0 tests/proxy tests/policies tests/cache tests/changes \
 		tests/keys tests/services
+
+# Both sides of the wire for half an hour, one core each, with new seeds (KEYGATE_FUZZ_SEED repeats a run, FUZZ_MINUTES
+# is its length): a million inputs and more per side.
+FUZZ_MINUTES ?= 30
+fuzz-wire: .venv/dev.stamp
+	@export KEYGATE_FUZZ_SECONDS=$$(($(FUZZ_MINUTES) * 60)); fuzz=".venv/bin/pytest -q -s --timeout=0 tests/wire"; \
+		$$fuzz/test_fuzz_requests.py & requests=$$!; \
+		$$fuzz/test_fuzz_responses.py; responses=$$?; \
+		wait $$requests && exit $$responses
+
+# Which branches of the data plane the tests of the wire go through.
+coverage-wire: .venv/dev.stamp
+	@.venv/bin/coverage run --branch --source=gateway.proxy --data-file=.pytest_cache/coverage \
+		-m pytest -q tests/proxy tests/wire
+	@.venv/bin/coverage report --data-file=.pytest_cache/coverage --show-missing
 
 # The admin API against its own document: 1,000 calls of each operation, where `make test` tries 100.
 fuzz-api: .venv/dev.stamp
@@ -39,13 +54,23 @@ test-audit: .venv/dev.stamp
 	@.ci/system-packages
 	@KEYGATE_LONG=1 .venv/bin/pytest --timeout=0 -m audit tests/e2e
 
+# Ten minutes of mixed load at 2,000 requests/s while everything fails at random moments (FAULT_MINUTES, FAULT_SEED), on
+# the compiled gateway where `make compiled` was asked for. `make test` has each fault once.
+faults_on := $(if $(wildcard .venv-compiled/compiled.stamp),.venv-compiled/compiled.stamp,.venv/dev.stamp)
+test-faults: $(faults_on)
+	@.ci/system-packages
+	@KEYGATE_LONG=1 $(if $(findstring compiled,$<),PYTHONSAFEPATH=1 KEYGATE_EXPECT_COMPILED=1) \
+		$(<D)/bin/pytest --timeout=0 -m faults tests/e2e
+
 # Redis behind sentinels and as a Cluster, with real processes that fail over.
 test-topologies: .venv/dev.stamp
 	@.ci/system-packages
 	@.venv/bin/pytest -m topologies tests/store
 
+# Advisories are asked for last: without a network that is told, and is no failure (KEYGATE_ADVISORIES=required: it is).
 check: .venv/dev.stamp
 	@.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
+	@.venv/bin/python .ci/advisories.py .venv/bin/pip-audit
 
 format: .venv/dev.stamp
 	@.venv/bin/ruff check --fix && .venv/bin/ruff format
