@@ -133,7 +133,8 @@ class Connection(web.RequestHandler):
         del message
         request_id = self._request_ids.next()
         extra = {"request_id": request_id, "address": request.remote, "exception": type(exc).__qualname__}
-        _log.log(logging.ERROR if status >= 500 else logging.DEBUG, "cannot serve", extra=extra)  # noqa: PLR2004
+        defect = status >= 500 and not isinstance(exc, ConnectionError)  # noqa: PLR2004 - or the client has left
+        _log.log(logging.ERROR if defect else logging.DEBUG, "cannot serve", extra=extra)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
         response = self._problems.answer(INTERNAL_ERROR if status >= 500 else _MALFORMED, request_id)  # noqa: PLR2004

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import logs
 from gateway.errors import GatewayError
+from gateway.extensions import require_http_parsers
 from gateway.keys.projection import believes_for
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.store.migrate import migrate
@@ -89,6 +90,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
     from gateway.store.audit_factory import audit_store  # noqa: PLC0415
     from gateway.store.engine import create_engine  # noqa: PLC0415
 
+    require_http_parsers()
     settings, host = order.settings, socket.gethostname()
     async with AsyncExitStack() as ended:
         engine = create_engine(settings.store.url)

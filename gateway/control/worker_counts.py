@@ -41,11 +41,8 @@ class WorkerCount:
     requests: int = 0
     audit_entries: int = 0
     """Records of requests in the spool, both of one that lasts."""
-    audit_unrecorded: int = 0
-    """Refusals on record by their number alone."""
     audit_blocked: int = 0
     """1 while it refuses requests for want of room in the spool."""
-    audit_dropped_segments: int = 0
 
 
 _FIELDS: Final = frozenset(each.name for each in fields(WorkerCount))

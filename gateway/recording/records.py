@@ -36,7 +36,15 @@ _PACK: Final[Callable[..., bytes]] = _NUMBERS.pack
 _UNPACK: Final[Callable[[bytes, int], tuple[int, int, int, int, int, int, int, int]]] = _NUMBERS.unpack_from
 _COUNT: Final = Struct("<BQQ")
 _OUTCOMES: Final = list(Outcome)
-_TEXTS: Final = 13
+_MAKE: Final[Callable[[tuple[object, ...]], RequestEntry]] = RequestEntry._make
+"""Of a tuple: given one by one, twenty fields cost as much as reading them does."""
+_WHO: Final = 8
+"""So many texts come before those that say who it was."""
+_WHO_TEXTS: Final = 5
+_KEPT: Final[dict[bytes, str]] = {}
+_KEPT_WHO: Final[dict[bytes, tuple[str, ...]]] = {}
+_KEPT_LIMIT: Final = 8192
+"""Of texts, and of keys; a few megabytes, in the process that reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,31 +163,52 @@ def _decode_entry(payload: bytes, position: int, run: int) -> RequestEntry | Non
     if len(payload) < _NUMBERS_BYTES:
         return None
     _, outcome, status, at, duration, bytes_in, bytes_out, opened = _UNPACK(payload, 0)
-    texts = payload[_NUMBERS_BYTES:].decode("utf-8", "backslashreplace").split("\0")
-    if len(texts) != _TEXTS or outcome >= len(_OUTCOMES):
+    texts = payload[_NUMBERS_BYTES:].split(b"\0", _WHO)
+    if len(texts) <= _WHO or outcome >= len(_OUTCOMES):
         return None
-    request_id, method, path, address, user_agent, code, route, upstream, *who = texts
-    key_id, key_name, secret_id, organization_id, owner_id = who
-    return RequestEntry(
-        opened or position,
-        at,
-        duration,
-        _OUTCOMES[outcome],
-        status,
-        bytes_in,
-        bytes_out,
-        request_id,
-        method,
-        path,
-        route,
-        upstream,
-        address,
-        user_agent,
-        code,
-        key_id,
-        key_name,
-        secret_id,
-        organization_id,
-        owner_id,
-        run,
+    who = _KEPT_WHO.get(texts[_WHO]) or _keep_who(texts[_WHO])
+    if who is None:
+        return None
+    request_id, method, path, address, agent, code, route, upstream, _ = texts
+    return _MAKE(
+        (
+            opened or position,
+            at,
+            duration,
+            _OUTCOMES[outcome],
+            status,
+            bytes_in,
+            bytes_out,
+            request_id.decode("utf-8", "backslashreplace"),
+            _kept(method),
+            path.decode("utf-8", "backslashreplace"),
+            _kept(route),
+            _kept(upstream),
+            _kept(address),
+            _kept(agent),
+            _kept(code),
+            *who,
+            run,
+        )
     )
+
+
+def _kept(text: bytes) -> str:
+    """Return a text that comes again and again, and is there once: its hash, too, is known by then."""
+    known = _KEPT.get(text)
+    if known is None:
+        if len(_KEPT) >= _KEPT_LIMIT:
+            _KEPT.clear()
+        known = _KEPT[text] = text.decode("utf-8", "backslashreplace")
+    return known
+
+
+def _keep_who(texts: bytes) -> tuple[str, ...] | None:
+    """The same for the texts that say who it was."""
+    who = tuple(texts.decode("utf-8", "backslashreplace").split("\0"))
+    if len(who) != _WHO_TEXTS:
+        return None
+    if len(_KEPT_WHO) >= _KEPT_LIMIT:
+        _KEPT_WHO.clear()
+    _KEPT_WHO[texts] = who
+    return who

@@ -70,13 +70,6 @@ class Spool:
         """No segment was to be had in a hurry: until the next attempt beside the requests, none is tried for."""
         self.blocked = False
         """Whether new requests have to be refused."""
-        self.dropped_segments = 0
-        """Since the worker started."""
-
-    @property
-    def id(self) -> str:
-        """The name of the spool in the ids of entries."""
-        return self._directory.id
 
     @property
     def run(self) -> int:
@@ -249,7 +242,6 @@ class Spool:
                 dropped = self._dropped[0]
                 self.write(dropped_segment(dropped.number, dropped.size))
                 del self._dropped[0]
-                self.dropped_segments += 1
                 _LOG.error("the spool is full: segment %d, %d bytes, was dropped", dropped.number, dropped.size)
 
     def _sync(self) -> None:

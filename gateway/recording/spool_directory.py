@@ -13,6 +13,7 @@ come again, and random names, which say nothing of the order.
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import secrets
@@ -26,11 +27,13 @@ from gateway.errors import GatewayError
 from gateway.recording.open_segment import OpenSegment
 from gateway.recording.segment import SUFFIX, SegmentHeader, is_abandoned
 
+_LOG = logging.getLogger(__name__)
 _UNFINISHED: Final = ".new"
 _ID: Final = re.compile(r"([0-9a-f]{16}) (\S*)\n")
 _NUMBER: Final = re.compile(r"[0-9]{1,11}")
-"""Shifted by 24 bits for the offset, it stays within 63."""
-
+_LARGEST_NUMBER: Final = (1 << 32) - 1
+"""A little more than the seconds since 1970 for long. A file with a larger one was never ours: were it counted, the
+next ones would grow out of the 39 bits that a position has for them."""
 _LEFT_OUT: Final = 1_000_000
 
 
@@ -55,6 +58,8 @@ class SpoolDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._id = ""
+        self._strays: set[str] = set()
+        """Files that were named in the log, as they are none of ours."""
 
     @property
     def id(self) -> str:
@@ -75,23 +80,27 @@ class SpoolDirectory:
         except OSError as error:
             raise unavailable(self.path, error) from error
 
-    def allocate(self) -> int:
-        """A number that no segment ever had. Raises OSError."""
-        with self._locked() as counter:
-            return self._allocate(counter)
-
     def segments(self) -> list[SegmentFile]:
-        """All segments there are, oldest first. Raises OSError."""
+        """All segments there are, oldest first; what only looks like one is named in the log. Raises OSError."""
         found = []
         with os.scandir(self.path) as files:
             for file in files:
-                number = file.name.removesuffix(SUFFIX)
-                if number == file.name or not _NUMBER.fullmatch(number):
+                digits = file.name.removesuffix(SUFFIX)
+                if digits == file.name:
+                    continue
+                number = _number(digits)
+                if number is None:
+                    self._ignore(file.name)
                     continue
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                     if file.is_file(follow_symlinks=False):
-                        found.append(SegmentFile(int(number), Path(file.path), file.stat().st_size))
+                        found.append(SegmentFile(number, Path(file.path), file.stat().st_size))
         return sorted(found)
+
+    def _ignore(self, name: str) -> None:
+        if name not in self._strays:
+            self._strays.add(name)
+            _LOG.warning("%s is no segment of the spool, and is ignored", self.path / name)
 
     def left_bytes(self) -> int:
         """How much those take that nobody writes to any more. Raises OSError."""
@@ -155,7 +164,8 @@ class SpoolDirectory:
         newest = max((each.number for each in self.segments()), default=0)
         number = max(newest + 1, int(time.time()))
         # Where many segments are made, their numbers run ahead of the seconds, but not this far.
-        number = max(number, int(written) + 1) if _NUMBER.fullmatch(written) else number + _LEFT_OUT
+        last = _number(written)
+        number = number + _LEFT_OUT if last is None else max(number, last + 1)
         _write_number(counter, number)
         return number
 
@@ -190,6 +200,12 @@ class SpoolDirectory:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _number(digits: str) -> int | None:
+    """The number of a segment; None for what cannot be one."""
+    number = int(digits) if _NUMBER.fullmatch(digits) else _LARGEST_NUMBER + 1
+    return number if number <= _LARGEST_NUMBER else None
 
 
 def _write_number(counter: int, number: int) -> None:

@@ -45,6 +45,8 @@ from gateway.store.audit_store import AuditStore
 from gateway.store.engine import read_transaction, write_transaction
 
 STEP_SECONDS: Final = 0.25
+_LAST_LOOKS: Final = 3
+"""After which what is still found is somebody's who lives on."""
 DEFECT_SECONDS: Final = 5.0
 """After what was not foreseen, which would only happen again right away."""
 BATCH_ENTRIES: Final = 20_000
@@ -178,7 +180,11 @@ class Recorder:
     # --- running ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Let `run` return as soon as it has found nothing more, or a store is away: the workers are gone."""
+        """Let `run` return as soon as it has found nothing more, or a store is away.
+
+        At a stop the workers are gone. At a reload they are not, and under load there is always more: what is there
+        after a few looks is the successor's.
+        """
         self._draining.set()
 
     async def run(self) -> None:
@@ -190,11 +196,13 @@ class Recorder:
             self._thread.shutdown()
 
     async def _record(self) -> None:
+        looks = _LAST_LOOKS
         while True:
             last, pause = self._draining.is_set(), STEP_SECONDS
+            looks -= last
             try:
                 found = await self.step()
-                if found is Found.MORE or (last and found is Found.SOME):
+                if found is Found.MORE or (last and looks and found is Found.SOME):
                     last, pause = False, 0.0
             except (GatewayError, OSError) as error:
                 self._tell_outage(error)

@@ -73,6 +73,12 @@ def test_an_ending_names_the_place_of_its_beginning(entry: RequestEntry, opened:
     assert found == entry._replace(position=opened)
 
 
+def test_more_texts_than_are_kept_come_out_as_they_went_in() -> None:
+    for number in [*range(10_000), *range(10_000)]:
+        entry = PLAIN._replace(key_id=f"key_{number}", address=f"10.1.{number >> 8}.{number & 255}")
+        assert records.decode(records.encode(entry), 0, 64, 0) == entry
+
+
 @given(numbers, st.text("abc_", max_size=30), numbers)
 def test_the_other_kinds_come_out_as_they_went_in(at: int, code: str, count: int) -> None:
     refusals = records.decode(records.unrecorded_refusals(at, code.encode(), count), 1, 64, 1)

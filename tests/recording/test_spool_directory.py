@@ -55,33 +55,54 @@ def test_an_id_that_cannot_be_read_is_made_anew(directory: SpoolDirectory, left:
     assert directory.id != before
 
 
+def number_of_one(directory: SpoolDirectory) -> int:
+    """The number of a segment that is made for it."""
+    made = directory.create(SIZE)
+    assert made is not None
+    return made.number
+
+
 def test_no_number_is_given_twice(directory: SpoolDirectory) -> None:
     """Not within a second, not when the counter was lost, and not when the clock goes back."""
-    given = [directory.allocate() for _ in range(3)]
+    given = [number_of_one(directory) for _ in range(3)]
     counter = directory.path / "next"
     for lost in (b"", b"\0" * 12, b"garbage"):
-        given += [directory.allocate() for _ in range(3)]
+        given += [number_of_one(directory) for _ in range(3)]
         counter.write_bytes(lost)
-        made = directory.create(SIZE)
-        assert made is not None
-        given.append(made.number)
-    given.append(directory.allocate())
+        given.append(number_of_one(directory))
+    given.append(number_of_one(directory))
     counter.unlink()
-    given.append(directory.allocate())
+    given.append(number_of_one(directory))
     assert all(one < other for one, other in itertools.pairwise(given)), given
 
 
 def test_a_number_follows_the_counter_when_the_clock_goes_back(
     directory: SpoolDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = directory.allocate()
+    before = number_of_one(directory)
     monkeypatch.setattr(time, "time", lambda: 1000.0)
-    assert directory.allocate() == before + 1
+    assert number_of_one(directory) == before + 1
 
 
 def test_a_number_is_not_less_than_the_time_so_that_a_new_directory_repeats_none(directory: SpoolDirectory) -> None:
     earliest = int(time.time())
-    assert directory.allocate() >= earliest
+    assert number_of_one(directory) >= earliest
+
+
+@pytest.mark.parametrize("name", ["4294967296", "99999999999", "999999999999", "1e5", "", "-3", "٣"])
+def test_a_file_that_cannot_be_a_segment_is_named_once_and_counts_for_nothing(
+    directory: SpoolDirectory, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    stray = directory.path / f"{name}.segment"
+    stray.write_bytes(b"not ours")
+    assert directory.segments() == []
+    assert directory.used_bytes() == 0
+    numbers = [number_of_one(directory), number_of_one(directory)]
+    assert [each.number for each in directory.segments()] == numbers
+    assert numbers[1] == numbers[0] + 1 < 1 << 32
+    assert caplog.messages == [f"{stray} is no segment of the spool, and is ignored"]
+    assert directory.drop_oldest() is None
+    assert stray.exists()
 
 
 def test_a_segment_is_there_with_its_header_and_locked_or_not_at_all(directory: SpoolDirectory) -> None:

@@ -43,6 +43,7 @@ class FaultyAuditStore(MemoryAuditStore):
         self.fails_late = False
         self.interrupted: list[tuple[str, int]] = []
         self.interrupt_fails: Exception | None = None
+        self.on_write: Callable[[], None] | None = None
         self.counting: asyncio.Event | None = None
         self.counted = 0
 
@@ -50,6 +51,8 @@ class FaultyAuditStore(MemoryAuditStore):
         if self.failures and not self.fails_late:
             raise self.failures.pop(0)
         await super().write(spool, entries)
+        if self.on_write is not None:
+            self.on_write()
         if self.failures:
             raise self.failures.pop(0)
 
@@ -775,6 +778,27 @@ async def test_who_asks_for_a_verification_while_one_is_made_gets_its_answer(
     assert kept.counted == 1
     await recorder.verify()
     assert kept.counted == 2
+
+
+async def test_a_drain_ends_though_a_worker_goes_on_writing(
+    directory: SpoolDirectory, kept: FaultyAuditStore, make: Callable[..., Recorder]
+) -> None:
+    """As at a reload, which replaces the control process while workers live: the successor takes up the rest."""
+    recorder, worker = make(), Worker(directory)
+    worker.write(entry(1))
+
+    def write_more() -> None:
+        worker.write(entry(len(kept.entries) + 1))
+
+    kept.on_write = write_more
+    recorder.drain()
+    await recorder.run()
+    kept.on_write = None
+    taken = len(kept.entries)
+    assert taken > 1
+    worker.drain()
+    await settle(make())
+    assert len(kept.entries) == taken + 1
 
 
 async def test_an_engine_of_its_own_is_all_that_it_takes(store_url: str, directory: SpoolDirectory) -> None:
