@@ -8,6 +8,7 @@ staying in the background is left to what starts it (systemd, a container).
 import logging
 import os
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,17 +46,31 @@ def run(
     def load_settings() -> "Settings":
         return load(config, overrides, os.environ, require_upstream=True).settings
 
+    def load_again() -> "Settings":
+        settings = load_settings()
+        _warn(settings)
+        return settings
+
     settings = load_settings()
     logs.configure(settings.log, "supervisor")
+    _warn(settings)
     listeners = open_listeners(settings)
 
     def on_ready(report: "Message") -> None:
-        where = {"proxy": f"http://{listeners.proxy_address}", "control": f"http://{listeners.control_address}"}
+        scheme = "http" if settings.server.tls is None else "https"
+        where = {"proxy": f"{scheme}://{listeners.proxy_address}", "control": f"http://{listeners.control_address}"}
         _log.info("ready", extra=where | {"workers": settings.server.workers, "compiled": is_compiled()})
         if report.get("first_start"):
             _log.info("there is no key yet; get the first one with: %s", _first_key_command(config))
 
-    raise typer.Exit(run_in_foreground(settings, listeners, on_ready, load_settings))
+    raise typer.Exit(run_in_foreground(settings, listeners, on_ready, load_again))
+
+
+def _warn(settings: "Settings") -> None:
+    from gateway.settings.certificates import warnings
+
+    for each in warnings(settings, datetime.now(UTC)):
+        _log.warning(each)
 
 
 def _first_key_command(config: "Path | None") -> str:

@@ -30,7 +30,7 @@ def find_api_key(given: str | None) -> str:
 def find_admin_url(given: str | None) -> str:
     """Return the address without a slash at its end. InvalidArgument where it is not an http(s) URL of a host alone."""
     url = (given or os.environ.get(ADMIN_URL_VARIABLE) or DEFAULT_ADMIN_URL).strip()
-    rule = f"{url[:200]!r} is not the URL of an admin API, such as {DEFAULT_ADMIN_URL}"
+    rule = f"{_repeatable(url)} is not the URL of an admin API, such as {DEFAULT_ADMIN_URL}"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -40,6 +40,12 @@ def find_admin_url(given: str | None) -> str:
     if parts.scheme not in {"http", "https"} or not host or not bare or not url.isprintable() or " " in url:
         raise InvalidArgument(rule)
     return url.rstrip("/")
+
+
+def _repeatable(url: str) -> str:
+    """Quote what is no more than an address; a password or a key may be in anything else."""
+    bare = "://" in url and not set("@?#") & set(url)
+    return repr(url[:200]) if bare else "what is given (not repeated: it may hold a secret)"
 
 
 def is_loopback(url: str) -> bool:

@@ -30,9 +30,15 @@ AUDIT_LOG_FULL: Final = Refusal(
 )
 INTERNAL_ERROR: Final = Refusal(500, "internal_error", "The gateway failed on this request; its log says why.")
 CLIENT_TIMEOUT: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
+BODY_TIMEOUT: Final = Refusal(
+    408, "request_timeout", "The body of the request came more slowly than this gateway waits for, or stopped."
+)
 URI_TOO_LONG: Final = Refusal(414, "uri_too_long", "The request line is longer than this gateway accepts.")
 HEAD_TOO_LARGE: Final = Refusal(
     431, "header_section_too_large", "The header section is larger than this gateway accepts."
+)
+NO_REQUEST: Final = Refusal(
+    400, "malformed_request", "What was sent does not begin with a request line that ends in CRLF; is it TLS?"
 )
 EMPTY_LINES: Final = Refusal(400, "malformed_request", "Empty lines stand where a request should.")
 AMBIGUOUS_TARGET: Final = Refusal(

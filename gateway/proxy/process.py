@@ -25,6 +25,7 @@ from gateway.changes.applier import Applier
 from gateway.changes.log_follower import LogFollower
 from gateway.changes.shared_feed import LocalLog, SharedFeed, StoreLog
 from gateway.errors import GatewayError
+from gateway.extensions import require_http_parsers
 from gateway.keys.projection import LogPosition, WorkerPresence, believes_for, worker_id
 from gateway.lifecycle import Message, StartOrder, SupervisorChannel
 from gateway.proxy.accepting import Accepting
@@ -55,6 +56,7 @@ def main() -> None:
     logs.configure(order.settings.log, f"worker-{order.slot}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
+            require_http_parsers()
             runner.run(_serve(channel, order))
         except GatewayError as error:
             _LOG.error("%s %s", error.detail, error.internal)
@@ -280,8 +282,6 @@ def _audit_counts(recording: Recording | None) -> dict[str, int]:
     spool = None if recording is None else recording.spool
     return {
         "audit_entries": 0 if spool is None else spool.entries,
-        "audit_unrecorded": 0 if recording is None else recording.unrecorded,
-        "audit_dropped_segments": 0 if spool is None else spool.dropped_segments,
         "audit_blocked": int(spool is not None and spool.blocked),
     }
 

@@ -155,7 +155,7 @@ class Recording:
             exchange.request_id_field[_ID_BEGIN:],
             head.method,
             head.path,
-            client.address(head),
+            client.origin.address(head),
             agent,
             exchange.code,
             exchange.where,
@@ -163,7 +163,7 @@ class Recording:
         ]
         if self._holds_secret(agent, secret) or len(agent) > USER_AGENT_LIMIT_BYTES:
             client.tail = None
-        elif not exchange.code and not client.trusted:
+        elif not exchange.code and not client.origin.trusted:
             client.tail = Tail(field, len(agent), exchange.where, b"\0".join(texts[3:7]))
         return self._payload(exchange, outcome, now, self._presentable(texts, _presented(exchange)))
 

@@ -81,6 +81,13 @@ def test_addresses_that_are_none(given: str) -> None:
         Client(GOOD, base_url=given)
 
 
+@pytest.mark.parametrize("given", ["http://u:{}@h", "http://h:x/?k={}", "u:{}@h", "{}", "http://h:x/#{}"])
+def test_what_may_hold_a_secret_is_not_repeated(given: str) -> None:
+    with pytest.raises(ValueError, match="is not the URL of an admin API") as raised:
+        Client(GOOD, base_url=given.format("p4ssw0rd"))
+    assert "p4ssw0rd" not in str(raised.value)
+
+
 def test_this_machine_is_known_by_its_names() -> None:
     assert [
         is_loopback(url) for url in ("http://127.0.0.1:1", "http://localhost", "http://[::1]:1", "http://10.0.0.1")

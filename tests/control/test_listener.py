@@ -30,6 +30,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "bad-key": lambda: Unauthenticated("Another key, please."),
     "store": lambda: StoreUnavailable("The store /var/x.db is gone.", internal="errno 5"),
     "unexpected": lambda: GatewayError("Something in /etc is wrong."),
+    "gone": lambda: ConnectionResetError("the client has left"),
     "crash": lambda: IntegrityError("INSERT", {"digest": SECRET}, ValueError(SECRET)),
 }
 
@@ -120,6 +121,14 @@ async def test_whatever_goes_wrong_is_a_problem_with_a_request_id_and_no_secret_
     assert SECRET not in everything
     assert "/var/x.db" not in answer.body.decode()
     assert "/etc" not in answer.body.decode()
+
+
+async def test_a_client_that_leaves_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serving() as port:
+        await exchange(port, request("GET", "/fail/gone"))
+    levels = [record.levelno for record in caplog.records if record.getMessage() == "cannot serve"]
+    assert levels == [logging.DEBUG]
 
 
 async def test_a_failure_of_ours_is_logged_with_the_request_id_and_where_it_happened(

@@ -113,6 +113,18 @@ def test_a_store_that_cannot_be_opened_is_reported_as_one_sentence(
     assert capfd.readouterr().err == ""  # the supervisor says it, once
 
 
+def test_without_the_compiled_parser_of_http_it_serves_nobody(
+    control: Callable[..., Control], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+    process = control(f"sqlite:///{tmp_path}/d/gateway.db")
+    assert process.report() == {"event": "store_ready"}
+    report = process.report()
+    assert report["event"] == "failed"
+    assert report["reason"].startswith("aiohttp runs without its C extension")
+    assert process.process.wait() == 1
+
+
 async def test_the_admin_api_is_served_on_the_store_by_the_settings(
     control: Callable[..., Control], tmp_path: Path
 ) -> None:

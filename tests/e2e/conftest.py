@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ class Running:
     def records(self) -> list[dict[str, Any]]:
         """The log so far; lines that are no JSON (a traceback, say) come as {"message": line}."""
         complete = self._log.read_text().rpartition("\n")[0].splitlines()
-        return [json.loads(line) if line.startswith("{") else {"message": line} for line in complete]
+        return [json.loads(line) if line.startswith("{") else _of_text(line) for line in complete]
 
     def logged(self, message: str) -> dict[str, Any]:
         """The first record that begins with `message`, waited for; fails at once when the process ended without it."""
@@ -84,6 +85,12 @@ class Running:
         """Send a signal and wait for the end; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait()
+
+
+def _of_text(line: str) -> dict[str, Any]:
+    """A line as `log.format = "text"` writes it, as far as it can be taken apart again."""
+    found = re.match(r"\S+Z \w+ [\w-]+: (.*)", line)
+    return {"message": line} if found is None else {"message": found[1], **dict(re.findall(r" (\w+)=(\S+)", found[1]))}
 
 
 @pytest.fixture

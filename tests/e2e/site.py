@@ -52,7 +52,7 @@ class Site:
         self.secret = made.key.secret
         self.command.environ |= {"GATEWAY_ADMIN_URL": running.control, "GATEWAY_API_KEY": self.secret}
         self.url = running.proxy
-        host, _, port = running.proxy.removeprefix("http://").rpartition(":")
+        host, _, port = running.proxy.partition("://")[2].rpartition(":")
         self.address = (host, int(port))
 
     @property
