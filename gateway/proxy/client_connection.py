@@ -61,8 +61,10 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_head_begun",
+        "_in_pieces",
         "_linger_left",
         "_reads_soon",
+        "_reprieved",
         "_skipped_line",
         "deadline",
         "exchange",
@@ -91,7 +93,10 @@ class ClientConnection(asyncio.Protocol):
         self._linger_left = 0
         self._skipped_line = False
         self._head_begun = False
+        self._in_pieces = False
         self._reads_soon = False
+        self._reprieved = False
+        """Its time was over while bytes of it lay with the kernel; that is said once in a request."""
         self.turned_away = False
         """It is one connection too many, and stays no longer than its refusal takes."""
         self.tail: Tail | None = None
@@ -121,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on where the last bytes ended."""
         if len(data) > LARGE_READ_BYTES:
-            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
+            self._read_in_pieces()
         if self.state == HEAD:
             self.pending = self.pending + data if self.pending else data
             self._read_heads()
@@ -171,7 +176,8 @@ class ClientConnection(asyncio.Protocol):
         if self.state == EXCHANGE:
             self._set_exchange_deadline()
         elif self.state == HEAD:
-            self.deadline = self.worker.clock() + self.worker.client_idle_timeout
+            self._head_begun = False
+            self._await_request(self.worker.clock())
             self._read_heads()
         if self.exchange is not None and self.exchange.upstream is not None:
             self.exchange.upstream.go_on_reading()
@@ -193,12 +199,14 @@ class ClientConnection(asyncio.Protocol):
             self.close()
         elif self.state == CLOSED or self.flow.reading_due <= now:
             self._judge_reader(now)
+        elif not (self._reprieved or self.flow.stops) and kernel_view.unread(self.transport):
+            # It came in time: deadlines are looked at before sockets, and a process that was stopped looks late.
+            self._reprieved = True
+            self.deadline = now + _UNREAD_SECONDS
         elif self.state == EXCHANGE and self.exchange is not None:
             self.exchange.refuse(answers.BODY_TIMEOUT)
         elif self.pending:
             self._refuse_connection(answers.CLIENT_TIMEOUT)
-        elif kernel_view.unread(self.transport):  # deadlines are looked at before sockets
-            self.deadline = now + _UNREAD_SECONDS  # a request: it came in time, and is read at once
         else:
             self.close()
 
@@ -248,6 +256,7 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = inf
             self._skipped_line = False
             self._head_begun = False
+            self._reprieved = False
             worker.requests += 1
             worker.in_flight += 1
             worker.now = now = worker.clock()
@@ -310,10 +319,19 @@ class ClientConnection(asyncio.Protocol):
         if self.state != CLOSED:
             self.flow.bound_ahead(len(self.pending))
 
-    def expect_body(self) -> None:
-        """The client may send the body of the request in progress, of which some may be here."""
-        self.flow.expect_body(self.worker.clock())
+    def expect_body(self, *, asked: bool) -> None:
+        """The client may send the body of the request in progress, of which some may be here.
+
+        `asked`: its time runs; else it may be waiting for the upstream to ask for it.
+        """
+        self._read_in_pieces()  # the next one may wait for its key while much of its body comes at once
+        self.flow.expect_body(self.worker.clock() if asked else inf)
         self.pump_body()
+
+    def _read_in_pieces(self) -> None:
+        if not self._in_pieces:
+            self._in_pieces = True
+            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
 
     def pump_body(self) -> None:
         """Hand what has arrived to the exchange; it takes what belongs to its body."""
@@ -367,6 +385,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._next_request()
 
+    def _await_request(self, now: float) -> None:
+        """Another one may come for some time; during a drain not for long."""
+        worker = self.worker
+        self.deadline = now + (worker.drain_idle_seconds if worker.draining else worker.client_idle_timeout)
+
     def _next_request(self) -> None:
         worker = self.worker
         self.state = HEAD
@@ -374,7 +397,7 @@ class ClientConnection(asyncio.Protocol):
         if flow.writing_paused:
             self.deadline = flow.reading_due  # it has answers to read, and no more until it has
         else:
-            self.deadline = worker.now + (worker.drain_idle_seconds if worker.draining else worker.client_idle_timeout)
+            self._await_request(worker.now)
         flow.bound_ahead(len(self.pending))
         if flow.stops:
             flow.release(worker.now)

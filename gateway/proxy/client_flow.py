@@ -95,7 +95,7 @@ class ClientFlow:
     # --- how fast it sends a body -------------------------------------------------------------------------------------
 
     def expect_body(self, now: float) -> None:
-        """A body is due from now on."""
+        """A body is due from now on; `inf`: it is not, until some of it comes."""
         self._body_due = now + self._timeout
 
     def body_came(self, size: int, now: float) -> None:

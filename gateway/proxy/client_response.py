@@ -48,26 +48,31 @@ def client_head(
     return lines
 
 
-def interim_head(response: ResponseHead) -> bytes:
+def interim_head(response: ResponseHead, exchange: "Exchange") -> bytes:
     """A 1xx response, such as 100 or 103."""
-    return b"\r\n".join([response.status_line, *response.forwarded, b"", b""])
+    return b"\r\n".join([response.status_line, *_own_cors(response.forwarded, exchange), b"", b""])
+
+
+def _own_cors(forwarded: list[bytes], exchange: "Exchange") -> list[bytes]:
+    """What an upstream says of CORS before its answer has no word of the route's to replace it, and goes no further."""
+    return forwarded if exchange.route.cors is None else without_cors(forwarded)
 
 
 def switching_head(response: ResponseHead, exchange: "Exchange") -> bytes:
     """The 101 that opens a WebSocket."""
     ours = (b"Connection: Upgrade", b"Upgrade: websocket", exchange.request_id_field, b"", b"")
-    return b"\r\n".join([response.status_line, *response.forwarded, *ours])
+    return b"\r\n".join([response.status_line, *_own_cors(response.forwarded, exchange), *ours])
 
 
 def _location(value: bytes, exchange: "Exchange") -> bytes:
-    """A Location that points at the target itself is made to point at the gateway."""
+    """A Location that points at a target of the upstream is made to point at the gateway."""
     upstream, route = exchange.upstream, exchange.route
     if upstream is None or not route.rewrite_location:
         return value
     if value[:1] == b"/" and value[1:2] not in _HOST_AHEAD:
         return route.prefix + value
     lowered = value.lower()
-    for origin in upstream.target.origins:
+    for origin in route.pool.origins:
         rest = value[len(origin) :]
         if lowered.startswith(origin) and rest[:1] in {b"", b"/", b"?", b"#"}:
             break

@@ -46,6 +46,7 @@ class Exchange(Admission):
     """See the module."""
 
     __slots__ = (
+        "_asked",
         "_body_taken",
         "_chunks",
         "_close",
@@ -87,6 +88,8 @@ class Exchange(Admission):
         self.opened = 0
         """The position of the record of its beginning, if it lasts."""
         self._recorded = False
+        self._asked = not head.expects_continue
+        """Whether the upstream waits for the client's body; as long as it has not asked, the client waits for it."""
         self._body_taken = False
         """Whether a part of the request's body is no longer with the client connection."""
         self._saw_interim = False
@@ -182,14 +185,14 @@ class Exchange(Admission):
         else:
             connection.transport.write(request)
             self._stream()
-            client.expect_body()
+            client.expect_body(asked=self._asked)
         self.request_progress()
 
     def request_progress(self) -> None:
         """The upstream's time for its head runs once it has the whole request, or while it takes no more of it."""
         upstream = self.upstream
         if upstream is not None and self.phase == SENT:
-            waits_for_client = self.body is not None and not upstream.writing_paused
+            waits_for_client = self.body is not None and self._asked and not upstream.writing_paused
             upstream.deadline = inf if waits_for_client else self.client.worker.now + self.route.head_timeout
 
     def take_body(self, data: bytes) -> bytes:
@@ -202,7 +205,7 @@ class Exchange(Admission):
         except MalformedBody:
             self.refuse(answers.MALFORMED_BODY)
             return b""
-        self._body_taken = True
+        self._body_taken = self._asked = True
         self.bytes_in += sum(map(len, pieces))
         if self.bytes_in > self.route.max_body:
             self.refuse(answers.BODY_TOO_LARGE)
@@ -224,9 +227,11 @@ class Exchange(Admission):
         self._saw_interim = True
         wanted = self.head.expects_continue or response.status != _CONTINUE
         if self.head.minor and wanted:
-            self.client.transport.write(interim_head(response))
+            self.client.transport.write(interim_head(response, self))
             if response.status == _CONTINUE:
-                self.client.expect_body()  # until now it waited for the upstream, not the upstream for it
+                self._asked = True
+                self.client.expect_body(asked=True)
+                self.request_progress()
 
     def relay_head(self, response: ResponseHead, body: bytes, *, whole: bool) -> None:
         """The final response has begun, with these first bytes of its payload; `whole`: they are all of it."""

@@ -2,7 +2,8 @@
 
 Invariant: the protocol behind it sees the same bytes and the same events. What was read at once stays in memory whole
 while a slow peer takes the last of it, so this bounds what a stalled connection holds. Turned down: reading every
-connection in this way, which would cost each request the two further calls; a first large read tells who needs it.
+connection in this way, which would cost each request the two further calls; a first large read tells who needs it, or
+a first body that did not come with its head.
 """
 
 import asyncio

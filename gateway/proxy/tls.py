@@ -36,7 +36,8 @@ _MEANINGS: Final = {
     "WRONG_VERSION_NUMBER": _NO_TLS,
     "RECORD_LAYER_FAILURE": _NO_TLS,
     "PACKET_LENGTH_TOO_LONG": _NO_TLS,
-    "PROTOCOL": _NO_VERSION,
+    "PROTOCOL_VERSION": _NO_VERSION,
+    "UNSUPPORTED_PROTOCOL": _NO_VERSION,
 }
 """By what OpenSSL calls the alert that came, or what was wrong with what came."""
 

@@ -209,10 +209,14 @@ class TlsConnection(asyncio.Protocol):
         """What has waited while reading was paused, and then what comes."""
         if self._paused or self.state != OPEN:
             return
-        self._deliver()
-        data, self._backlog = self._backlog, b""
-        if data:
-            self._read(data)
+        try:
+            self._deliver()
+            data, self._backlog = self._backlog, b""
+            if data:
+                self._read(data)
+        except BaseException:
+            self.abort()  # as the event loop does where a protocol fails on what it read
+            raise
         if self.is_reading() and not self.raw.is_closing():
             self.raw.resume_reading()
 

@@ -106,8 +106,7 @@ class ClientTls(TlsConnection):
     def failed(self, error: Exception) -> None:
         """Close what is no TLS, quietly: an alert or a notice has said why."""
         front = self._front
-        peer = self.raw.get_extra_info("peername")
-        front.count(str(peer[0]) if peer else "?", reason_of(error))
+        front.count(self._peer(), reason_of(error))
         if isinstance(error, ssl.SSLError) and error.reason == "HTTP_REQUEST":
             self._answer_plain()
             # It stays among the handshakes, and what it still sends is thrown away, so that it can read that.
@@ -115,6 +114,10 @@ class ClientTls(TlsConnection):
             return
         front.left(self)
         self.raw.close()
+
+    def _peer(self) -> str:
+        peer = self.raw.get_extra_info("peername")
+        return str(peer[0]) if peer else "?"
 
     def _answer_plain(self) -> None:
         worker = self._front.worker
@@ -136,7 +139,7 @@ class ClientTls(TlsConnection):
     def on_deadline(self) -> None:
         """The handshake has taken too long."""
         if self.state != OVER:
-            self._front.count(str(self.raw.get_extra_info("peername")[0]), "it took too long")
+            self._front.count(self._peer(), "it took too long")
         self.give_up()
 
     def give_up(self) -> None:

@@ -5,26 +5,26 @@ certificate says so only then, when the client takes the connection for open (RF
 """
 
 import asyncio
-import logging
 import ssl
+from collections.abc import Callable
 
 from gateway.proxy.tls import explained
 from gateway.proxy.tls_connection import TlsConnection
-
-_LOG = logging.getLogger(__name__)
 
 
 class UpstreamTls(TlsConnection):
     """See the module. `ready` ends with the handshake; an exception of it is for `explained`."""
 
-    __slots__ = ("_connection", "_name", "_target", "ready")
+    __slots__ = ("_complain", "_connection", "_name", "ready")
 
-    def __init__(self, context: ssl.SSLContext, name: str, connection: asyncio.Protocol, target: str) -> None:
-        """`name`: what the certificate should say; `connection` is what the bytes are for; `target` is for the log."""
+    def __init__(
+        self, context: ssl.SSLContext, name: str, connection: asyncio.Protocol, complain: Callable[[str], None]
+    ) -> None:
+        """`name`: what the certificate should say; `connection` is what the bytes are for; `complain` is the log's."""
         super().__init__(context, server_side=False, server_name=name)
         self._name = name
         self._connection = connection
-        self._target = target
+        self._complain = complain
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def opened(self) -> asyncio.Protocol:
@@ -46,4 +46,4 @@ class UpstreamTls(TlsConnection):
 
     def broken(self, error: ssl.SSLError) -> None:
         """See TlsConnection."""
-        _LOG.warning("target %s: %s", self._target, explained(error, self._name))
+        self._complain(explained(error, self._name))

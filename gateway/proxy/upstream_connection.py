@@ -35,8 +35,18 @@ _FIRST_FINAL_STATUS: Final = 200
 _WRITE_BUFFER_BYTES: Final = 4096
 """Little: see `client_connection`."""
 _FLUSH_SECONDS: Final = 60.0
+_BEGINNING: Final = b"HTTP/1."
+_CR: Final = 0x0D
+_UNREAD_SECONDS: Final = 1.0
+"""How long bytes that the kernel holds for us may take to be handed to us."""
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
+
+
+def _is_hopeless(data: bytes) -> bool:
+    """Whether no further byte makes a head of it: it is no HTTP/1, or its first line ends in a bare LF."""
+    line_end = data.find(b"\n")
+    return data[: len(_BEGINNING)] != _BEGINNING[: len(data)] or (line_end > 0 and data[line_end - 1] != _CR)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -48,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_held",
         "_interims",
         "_poll",
+        "_reprieved",
         "_response",
         "_tunnel",
         "closing",
@@ -75,6 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether there is more to be written than the peer takes."""
         self._held = False
         self._interims = 0
+        self._reprieved = False
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         """Asks the kernel whether there is anything to be read; None where there is no kernel."""
         self._buffer = b""
@@ -104,6 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Begin an exchange; its request is written with `transport` afterwards."""
         self.exchange = exchange
         self._interims = 0
+        self._reprieved = False
 
     def release(self, now: float) -> None:
         """Give the connection back after a whole request and a whole response."""
@@ -153,6 +166,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Silence has lasted too long: an idle connection is closed, an exchange has failed."""
         if self.exchange is None:
             self.discard()
+        elif not (self._reprieved or self._held) and self.has_unread():
+            # It came in time: deadlines are looked at before sockets, and a process that was stopped looks late.
+            self._reprieved = True
+            self.deadline += _UNREAD_SECONDS
         else:
             self.exchange.upstream_timed_out()
 
@@ -246,6 +263,9 @@ class UpstreamConnection(asyncio.Protocol):
             section, ending, rest = data.partition(b"\r\n\r\n")
         if ending or len(data) - 3 > HEAD_LIMIT_BYTES:  # less three: they may be the beginning of its end
             exchange.upstream_broke("the response head is too large")
+            return
+        if _is_hopeless(data):
+            exchange.upstream_broke("what came is not the beginning of a response")
             return
         self._buffer = data
 

@@ -66,7 +66,8 @@ class Target:
         default_port = parsed.port == (443 if parsed.scheme == "https" else 80)
         explicit = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
         authorities = {parsed.authority, f"{explicit}:{parsed.port}", *([explicit] if default_port else [])}
-        self.origins = tuple(f"{parsed.scheme}://{each}".lower().encode() for each in authorities)
+        schemes = (f"{parsed.scheme}:", "")  # without one, the client takes that of the request
+        self.origins = [f"{scheme}//{each}".lower().encode() for scheme in schemes for each in authorities]
         """The target as a Location field may name it."""
         self.server_name = settings.tls.server_name or parsed.host
         """What a certificate of the target has to say."""
@@ -142,7 +143,7 @@ class Target:
         loop = asyncio.get_running_loop()
         connection = UpstreamConnection(self)
         _, tls = await loop.create_connection(
-            lambda: UpstreamTls(context, self.server_name, connection, self.authority), self.host, self.port
+            lambda: UpstreamTls(context, self.server_name, connection, self.complain), self.host, self.port
         )
         try:
             await tls.ready
@@ -211,13 +212,14 @@ class Target:
 class UpstreamPool:
     """All targets of one upstream."""
 
-    __slots__ = ("_clock", "_next", "_only", "_round_robin", "settings", "targets")
+    __slots__ = ("_clock", "_next", "_only", "_round_robin", "origins", "settings", "targets")
 
     def __init__(self, settings: UpstreamSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self._clock = clock
         tls = upstream_context(settings) if any(text.startswith("https:") for text in settings.targets) else None
         self.targets = [Target(text, settings, tls, clock) for text in settings.targets]
+        self.origins = [origin for target in self.targets for origin in target.origins]
         self._only = self.targets[0] if len(self.targets) == 1 else None
         self._round_robin = settings.balance == "round_robin"
         self._next = 0

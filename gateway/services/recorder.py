@@ -202,7 +202,7 @@ class Recorder:
             looks -= last
             try:
                 found = await self.step()
-                if found is Found.MORE or (last and looks and found is Found.SOME):
+                if found is Found.MORE or (last and looks > 0 and found is Found.SOME):
                     last, pause = False, 0.0
             except (GatewayError, OSError) as error:
                 self._tell_outage(error)

@@ -35,6 +35,10 @@ def location(value: bytes, *, route: dict[str, object] | None = None, target: st
         (b"http://10.0.0.1:9000@evil.test/", "http://10.0.0.1:9000@evil.test/"),
         (b"https://10.0.0.1:9000/a", "https://10.0.0.1:9000/a"),
         (b"http://other.test/a", "http://other.test/a"),
+        (b"//10.0.0.1:9000/a", "/a"),
+        (b"//10.0.0.1:9000", "/"),
+        (b"//10.0.0.1:9000.evil.test/a", "//10.0.0.1:9000.evil.test/a"),
+        (b"//other.test/a", "//other.test/a"),
     ],
 )
 def test_a_location_at_the_target_becomes_a_path(value: bytes, expected: str) -> None:
@@ -45,6 +49,15 @@ def test_a_location_at_the_target_becomes_a_path(value: bytes, expected: str) ->
 def test_a_default_port_may_be_said_or_not(port: str) -> None:
     assert location(f"http://api.internal{port}/a".encode(), target="http://api.internal") == "/a"
     assert location(f"http://api.internal{port}/a".encode(), target="http://api.internal:80") == "/a"
+
+
+def test_a_location_at_another_target_of_the_upstream_leads_back_too() -> None:
+    gate = Gate(upstream={"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]})
+    client = gate.ask(get())
+    gate.upstream.send(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://10.0.0.1:9000/a\r\n\r\n")
+    other = gate.ask(get())
+    gate.upstreams[1].send(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://10.0.0.1:9000/a\r\n\r\n")
+    assert (client.answer.one("location"), other.answer.one("location")) == ("/a", "/a")
 
 
 def test_a_stripped_prefix_comes_back() -> None:

@@ -436,3 +436,12 @@ def test_one_request_of_a_connection_says_nothing_about_the_next() -> None:
     first, second, third = client.answers
     assert said(first) == said(third) == READABLE
     assert said(second) == {}
+
+
+def test_an_interim_response_says_nothing_of_the_upstreams_about_cors() -> None:
+    gate = Gate(routes=[ROUTE])
+    client = gate.ask(get(fields=KEY_FIELD + ORIGIN))
+    gate.upstream.send(b"HTTP/1.1 103 Early Hints\r\nAccess-Control-Allow-Origin: *\r\nLink: </a>\r\n\r\n" + OK)
+    early, final = client.answers
+    assert early.fields == [(b"Link", b"</a>")]
+    assert said(final) == READABLE

@@ -340,3 +340,16 @@ def test_the_reader_is_pure_and_names_what_is_wrong() -> None:
         read_response_head(b"hello", b"GET")
     head = read_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 3", b"GET")
     assert (head.status, head.length, head.keep_alive) == (200, 3, True)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"X", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x03\x03\0", b"\r\n", b"\n", b"HTTP/2", b"HTTP/1.1 200 OK\nA: b\n\n"],
+)
+def test_what_can_become_no_response_is_a_502_at_once(begun: bytes) -> None:
+    """An upstream that speaks something else says no more, and waits."""
+    gate = Gate()
+    client = gate.ask(get())
+    gate.upstream.send(begun)
+    assert error_of(client.answer) == (502, "upstream_invalid_response")
+    assert gate.upstream.aborted

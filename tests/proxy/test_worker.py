@@ -173,3 +173,18 @@ def test_a_shutdown_closes_idle_upstream_connections() -> None:
     assert task.done()
     assert all(each.gone for each in gate.upstreams)
     assert not gate.target.connections
+
+
+def test_a_slow_reader_that_catches_up_during_a_drain_is_waited_for_no_longer_than_others() -> None:
+    gate = Gate()
+    client = gate.client()
+    client.methods.append(b"GET")
+    client.stop_reading()
+    client.send(get())
+    gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
+    gate.drain()
+    gate.advance(1)
+    client.read_on()
+    assert client.answer.status == 200
+    gate.advance(2.5)
+    assert client.gone
