@@ -5,6 +5,9 @@ Time in which the upstream is the slow one is not the client's. A byte buys the 
 (`client_body_min_bytes_per_second`), and all that was bought never reaches further than `client_body_timeout_seconds`
 from now: so one number bounds silence and dribbling alike, and what came fast buys no hours of dribbling afterwards.
 
+What is seen of a reader is how its window opens. One that took much fast has a large one, which opens in steps of some
+hundred kilobytes: below 5 KB/s these can be further apart than `client_body_timeout_seconds`, and it is cut.
+
 Turned down: a limit on the silence alone, since a byte a minute holds a connection and its upstream for years; the
 average over the whole body, as Kestrel and Apache's mod_reqtimeout have it, since a first mebibyte then buys an hour.
 """

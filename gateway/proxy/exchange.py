@@ -189,9 +189,17 @@ class Exchange(Admission):
         self.request_progress()
 
     def request_progress(self) -> None:
-        """The upstream's time for its head runs once it has the whole request, or while it takes no more of it."""
+        """The upstream's time for its head runs once it has the whole request, or while it takes no more of it.
+
+        In a tunnel it runs while it takes no more of what the client sends.
+        """
         upstream = self.upstream
-        if upstream is not None and self.phase == SENT:
+        if upstream is None:
+            return
+        if self.phase == TUNNEL:
+            now = self.client.worker.clock()
+            upstream.deadline = now + self.route.body_timeout if upstream.writing_paused else inf
+        elif self.phase == SENT:
             waits_for_client = self.body is not None and self._asked and not upstream.writing_paused
             upstream.deadline = inf if waits_for_client else self.client.worker.now + self.route.head_timeout
 
@@ -487,7 +495,8 @@ class Exchange(Admission):
 
     def upstream_timed_out(self) -> None:
         """Silence for longer than the settings allow."""
-        self._fail(answers.UPSTREAM_TIMEOUT, "was silent for too long")
+        setting = "head_timeout_seconds" if self.phase == SENT else "body_timeout_seconds"
+        self._fail(answers.UPSTREAM_TIMEOUT, f"was silent for longer than {setting} allows")
 
     def _fail(self, refusal: Refusal, reason: str) -> None:
         upstream = self.upstream

@@ -31,6 +31,7 @@ class TlsConnection(asyncio.Protocol):
     """See the module. For the protocol above it is an `asyncio.Transport`, but for inheriting from it."""
 
     __slots__ = (
+        "_answered",
         "_backlog",
         "_error",
         "_incoming",
@@ -60,6 +61,8 @@ class TlsConnection(asyncio.Protocol):
         self._paused = False
         self._sent_end = False
         self._received_end = False
+        self._answered = 0
+        """Bytes of TLS's own that were sent while the peer read nothing."""
         self._keeps_half = False
         """The protocol above goes on writing after the peer's end."""
         self._error: Exception | None = None
@@ -185,7 +188,16 @@ class TlsConnection(asyncio.Protocol):
                 break
             protocol.data_received(data)
         if self._outgoing.pending and self.state == OPEN:
-            self._flush()  # an answer to a request for new keys
+            self._answer()
+
+    def _answer(self) -> None:
+        """OpenSSL answers requests for new keys (RFC 8446 section 4.6.3), without end to a peer that reads nothing."""
+        self._answered += self._outgoing.pending
+        self._flush()
+        if not self.raw.get_write_buffer_size():
+            self._answered = 0
+        elif self._answered > _SLICE_BYTES:
+            self.abort()
 
     def _end(self, protocol: asyncio.Protocol) -> None:
         """The peer writes no more."""

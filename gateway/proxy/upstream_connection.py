@@ -11,6 +11,7 @@ import select
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
+from gateway.proxy import kernel_view
 from gateway.proxy.abrupt_end import reset_on_close
 from gateway.proxy.body import BodyReader, MalformedBody, Piece
 from gateway.proxy.grammar import list_tokens
@@ -61,6 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_reprieved",
         "_response",
         "_tunnel",
+        "_untaken",
         "closing",
         "deadline",
         "exchange",
@@ -84,6 +86,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.closing = False
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""
+        self._untaken = 0
         self._held = False
         self._interims = 0
         self._reprieved = False
@@ -166,12 +169,21 @@ class UpstreamConnection(asyncio.Protocol):
         """Silence has lasted too long: an idle connection is closed, an exchange has failed."""
         if self.exchange is None:
             self.discard()
+        elif self.writing_paused and self._takes_on():
+            self.exchange.request_progress()
+            self.exchange.body_progress()
         elif not (self._reprieved or self._held) and self.has_unread():
             # It came in time: deadlines are looked at before sockets, and a process that was stopped looks late.
             self._reprieved = True
             self.deadline += _UNREAD_SECONDS
         else:
             self.exchange.upstream_timed_out()
+
+    def _takes_on(self) -> bool:
+        """Whether the peer has taken anything of what waits for it since that was looked at last."""
+        before = self._untaken
+        self._untaken = self.transport.get_write_buffer_size() + kernel_view.unacknowledged(self.transport)
+        return self._untaken < before
 
     # --- events of the transport ------------------------------------------------------------------------------------
 
@@ -224,6 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The upstream reads slowly: so does the gateway."""
         self.writing_paused = True
+        self._takes_on()
         if self.exchange is not None:
             self.exchange.client.hold_reading()
             self.exchange.request_progress()

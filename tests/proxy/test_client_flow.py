@@ -263,3 +263,48 @@ def test_a_flood_of_connections_is_reset_when_too_many_are_being_told() -> None:
     gate.advance(6)
     assert gate.worker.turned_away == 0
     assert error_of(gate.client().answer) == (503, "gateway_overloaded")
+
+
+# --- upstreams that take it slowly ------------------------------------------------------------------------------------
+
+
+def test_an_upstream_that_takes_an_upload_slowly_has_all_the_time_it_needs() -> None:
+    gate = Gate(upstream={"head_timeout_seconds": 5})
+    client = upload(gate)
+    gate.upstream.stop_reading()
+    client.send(bytes(200_000))
+    for _ in range(20):
+        gate.upstream.transport.peer_reads = False
+        gate.advance(4)
+        gate.upstream.read_on(1000)
+    assert not client.received
+    gate.advance(12)
+    assert error_of(client.answer) == (504, "upstream_timeout")
+
+
+def test_a_tunnel_ends_whose_upstream_takes_nothing_more() -> None:
+    gate = Gate(upstream={"body_timeout_seconds": 30})
+    client = tunnel(gate)
+    gate.upstream.stop_reading()
+    client.send(bytes(200_000))
+    gate.advance(29)
+    assert not client.gone
+    gate.advance(2)
+    assert client.aborted
+    assert gate.upstream.aborted
+    gate.check_counts()
+
+
+def test_a_tunnel_goes_on_whose_upstream_takes_it_slowly_and_then_says_nothing() -> None:
+    gate = Gate(upstream={"body_timeout_seconds": 30})
+    client = tunnel(gate)
+    gate.upstream.stop_reading()
+    client.send(bytes(200_000))
+    for _ in range(5):
+        gate.upstream.transport.peer_reads = False
+        gate.advance(20)
+        gate.upstream.read_on(1000)
+    gate.upstream.transport.peer_reads = True
+    gate.upstream.read_on()
+    gate.advance(500)
+    assert not client.gone
