@@ -38,6 +38,7 @@ _KEY_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}_")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _PERCENT_CODE = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")  # RFC 3986 2.3
+_PATTERN = re.compile(r"[^/]*[*{}<>][^/]*")  # a segment that would be a pattern elsewhere
 _PATH_PUNCTUATION = "!$&'()*+,;=:@-._~/%"  # RFC 3986 3.3, pchar and "/"
 
 
@@ -116,6 +117,7 @@ def route_path(text: str) -> str:
         _refuse(f"must not repeat slashes: write {_suggested(re.sub('/+', '/', text))}")
     if text != "/" and text.endswith("/"):
         _refuse(f"must not end in a slash, as it covers all below it: write {_suggested(text.rstrip('/'))}")
+    _refuse_pattern(text)
     bad = re.search(r"[^A-Za-z0-9!$&\'()*+,;=:@\-._~/%]", text)
     if bad:
         _refuse(f"must not have {quoted(bad.group())} in it: percent-encode it")
@@ -226,6 +228,24 @@ def distinct_targets(values: Sequence[str]) -> Sequence[str]:
         if twin is not value:
             _refuse(f"has the same server twice: {quoted(twin)} and {quoted(value)}")
     return values
+
+
+def _refuse_pattern(text: str) -> None:
+    """Refuse what is a pattern elsewhere: here it would fit its own letters alone, and leave the rest unguarded."""
+    found = _PATTERN.search(text)
+    if found is None:
+        return
+    reason = f"must not have {quoted(found.group())} in it: paths have no patterns, and each covers all below it"
+    meant = _without_pattern(text[: found.start()], found.group()) if found.end() == len(text) else ""
+    _refuse(f"{reason}: write {_suggested(meant)}" if meant else reason)
+
+
+def _without_pattern(above: str, segment: str) -> str:
+    """Return the path that covers what is meant: "/admin" for "/admin/*" and "/admin*", "/users" for "/users/{id}"."""
+    plain = segment.rstrip("*.")
+    if not plain or re.fullmatch(r"\{.*\}|<.*>", segment):
+        return above.rstrip("/") or "/"
+    return "" if _PATTERN.search(plain) else above + plain
 
 
 def _check_percent_codes(text: str) -> None:
