@@ -16,8 +16,8 @@ thread that forked, is Linux only, and kills where the channel lets the child dr
                                                          name, pid, applied, epoch), and what became of reloads
                          {"command": "applied", "pid": …, "seq": …, "epoch": …}    … a worker follows up to there
                          {"command": "counts", "pid": …, "name": …, …}             … a worker's counts, as it sent them
-                         {"command": "reloaded", "ok": …, "code": …, "problems": […], "changed": […], "number": …}
-                                                         … to the control process that asked, under its number
+                         {"command": "reloaded", "ok": …, "code": …, "problems": […], "changed": […], "warnings": […],
+                          "number": …}                   … to the control process that asked, under its number
     child → supervisor   {"event": "store_ready"}        control process: the store is migrated, workers may open it
                          {"event": "ready", …}           the child does its work
                          {"event": "applied", "seq": …, "epoch": …}    worker: all changes up to this one count here

@@ -481,6 +481,10 @@ class Status(Shape):
 
 
 class Reloaded(Shape):
-    """A reload that is done; `changed` names the settings that differ from before."""
+    """A reload that is done; `changed` names the settings that differ from before.
+
+    `warnings`: a sentence for each certificate that has expired, or will soon.
+    """
 
     changed: tuple[str, ...]
+    warnings: tuple[str, ...] = ()

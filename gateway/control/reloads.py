@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a reload went: `code` and `problems` where it did not, `changed` (names of settings) where it did."""
+    """How a reload went: `code` and `problems` where it did not, `changed` (names of settings) where it did.
+
+    `warnings` are sentences about what was taken up and will not do for long, such as a certificate about to expire.
+    """
 
     ok: bool
     code: str
     problems: tuple[str, ...]
     changed: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Reloads:
@@ -53,4 +57,5 @@ class Reloads:
         outcome = self._waiting.get(message["number"])
         if outcome is not None and not outcome.done():
             problems, changed = tuple(message["problems"]), tuple(message["changed"])
-            outcome.set_result(Outcome(message["ok"], message["code"], problems, changed))
+            warnings = tuple(message.get("warnings", ()))
+            outcome.set_result(Outcome(message["ok"], message["code"], problems, changed, warnings))

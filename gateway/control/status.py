@@ -154,6 +154,8 @@ class Reloaded(Shape):
 
     changed: tuple[str, ...]
     """The settings that differ from before, by name; lists of tables as wholes (routes)."""
+    warnings: tuple[str, ...]
+    """A sentence for each certificate that has expired, or will soon."""
 
 
 class MemberFacts(Protocol):
@@ -268,7 +270,7 @@ class Administration:
             await self._trail.record(caller, outcome.changed)
         except GatewayError as error:  # it is done, whatever becomes of its trace
             _log.warning("a reload is missing in the trail", extra={"reason": error.internal or error.detail})
-        return Reloaded(changed=outcome.changed)
+        return Reloaded(changed=outcome.changed, warnings=outcome.warnings)
 
     def _recorded(self, recording: RecordingState) -> RecordingStatus:
         lag = recording.lag_seconds

@@ -154,7 +154,7 @@ def _upstream_of_route(path: KeyPath, route: RouteSettings, settings: Settings) 
     yield Disagreement(
         (*path, "upstream"),
         f'names "{route.upstream}", which is no upstream; {hint}',
-        (("upstreams",), *(("upstreams", index, "name") for index in range(len(names)))),
+        tuple(("upstreams", index, "name") for index in range(len(names))) or (("upstreams",),),
     )
 
 

@@ -13,13 +13,14 @@ import re
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.settings.quoting import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gateway.settings.key_path import KeyPath
     from gateway.settings.model import Settings
@@ -33,6 +34,8 @@ _SEQUENCE: Final = 0x30
 _INTEGER: Final = 0x02
 _UTC_TIME: Final = 0x17
 _LONG_FORM: Final = 0x80
+_MISMATCHES: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""What OpenSSL calls a key that is another certificate's; the last one where it is of another kind, too."""
 
 
 class UnusableFile(Exception):
@@ -54,7 +57,7 @@ class Validity:
 def load_pair(context: ssl.SSLContext, certificate_file: str, private_key_file: str) -> None:
     """Give a context its certificate and key; raises UnusableFile."""
     _pem("certificate_file", certificate_file, "CERTIFICATE", "a certificate")
-    _pem("private_key_file", private_key_file, "PRIVATE KEY", "a private key")
+    _private_key(private_key_file)
 
     def asked() -> str:
         raise UnusableFile(
@@ -66,16 +69,28 @@ def load_pair(context: ssl.SSLContext, certificate_file: str, private_key_file: 
     try:
         context.load_cert_chain(certificate_file, private_key_file, password=asked)
     except ssl.SSLError as error:
-        if error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
+        if not _can_be_read(certificate_file):
+            reason = f"names {quoted(certificate_file)}, in which a certificate is damaged"
+            raise UnusableFile("certificate_file", reason) from None
+        if error.reason in _MISMATCHES:
             reason = (
                 f"names {quoted(private_key_file)}, which is not the key of the certificate in "
                 f"{quoted(certificate_file)}; that file has to begin with the server's own certificate"
             )
             raise UnusableFile("private_key_file", reason) from None
-        reason = f"names {quoted(certificate_file)}, which cannot be used with its key: {_words(error)}"
-        raise UnusableFile("certificate_file", reason) from None
+        reason = f"names {quoted(private_key_file)}, which cannot be used: {_words(error)}"
+        raise UnusableFile("private_key_file", reason) from None
     except OSError as error:  # gone in the moment since it was read
         raise UnusableFile("certificate_file", _unreadable(certificate_file, error)) from None
+
+
+def _can_be_read(certificate_file: str) -> bool:
+    """Whether OpenSSL finds nothing wrong with the certificates alone: what it says of a pair blames neither file."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate_file)
+    except OSError:  # ssl.SSLError is one
+        return False
+    return True
 
 
 def load_authorities(context: ssl.SSLContext, ca_file: str) -> None:
@@ -121,6 +136,8 @@ def warnings(settings: Settings, now: datetime) -> Iterator[str]:
 
 def validity(file: str) -> Validity:
     """Read the dates of the first certificate in a PEM file; OSError or ValueError where there is none."""
+    if not Path(file).is_file():
+        raise ValueError("no file")
     found = _CERTIFICATE.search(Path(file).read_text(encoding="ascii", errors="replace"))
     if found is None:
         raise ValueError("no certificate")
@@ -143,22 +160,33 @@ def _problem(
     path: KeyPath, certificate: str | None, key: str | None, authorities: str | None
 ) -> Iterator[tuple[KeyPath, str]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if authorities is not None:
-            load_authorities(context, authorities)
-    except UnusableFile as error:
-        yield (*path, error.setting), str(error)
-    try:
-        if certificate is not None and key is not None:
-            load_pair(context, certificate, key)
-    except UnusableFile as error:
-        yield (*path, error.setting), str(error)
+    checks: list[Callable[[], None]] = []
+    if authorities is not None:
+        checks.append(partial(load_authorities, context, authorities))
+    if certificate is not None and key is not None:
+        checks.append(partial(load_pair, context, certificate, key))
+        checks.append(partial(_private_key, key))  # a certificate that is bad must not hide it
+    told = set[str]()
+    for check in checks:
+        try:
+            check()
+        except UnusableFile as error:
+            if error.setting not in told:
+                yield (*path, error.setting), str(error)
+            told.add(error.setting)
+
+
+def _private_key(file: str) -> None:
+    _pem("private_key_file", file, "PRIVATE KEY", "a private key")
 
 
 def _pem(setting: str, file: str, ending: str, meant: str) -> None:
     """Refuse a file that cannot be read, or has nothing of what is looked for in it; OpenSSL's words say neither."""
+    path = Path(file)
     try:
-        text = Path(file).read_text(encoding="ascii", errors="replace")
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would hold up the supervisor
+            raise UnusableFile(setting, f"names {quoted(file)}, which is no file")
+        text = path.read_text(encoding="ascii", errors="replace")
     except (OSError, ValueError) as error:
         raise UnusableFile(setting, _unreadable(file, error)) from None
     if not re.search(rf"-----BEGIN [A-Z ]*{ending}-----", text):
@@ -172,7 +200,7 @@ def _unreadable(file: str, error: OSError | ValueError) -> str:
 
 
 def _words(error: ssl.SSLError) -> str:
-    return (error.reason or str(error)).replace("_", " ").lower()
+    return error.reason.replace("_", " ").lower() if error.reason else "it is damaged"
 
 
 # --- DER, as far as the dates -----------------------------------------------------------------------------------------

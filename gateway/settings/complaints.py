@@ -63,7 +63,7 @@ def _complaint(error: ErrorDetails) -> Complaint:
     context: Mapping[str, Any] = error.get("ctx", {})
     match error["type"]:
         case "missing":
-            reason = f"is missing: {description[:1].lower()}{description[1:].rstrip('.')}"
+            reason = f"is missing: {_uncapitalised(description).rstrip('.')}"
         case "value_error":
             reason = str(context["error"])
         case "too_short":
@@ -75,6 +75,11 @@ def _complaint(error: ErrorDetails) -> Complaint:
         case _:
             reason = f"must be {_expected(path, kind)}, not {quoted(error['input'])}"
     return Complaint(path, reason)
+
+
+def _uncapitalised(sentence: str) -> str:
+    """Return it as a part of another sentence; an abbreviation, such as PEM, keeps its capitals."""
+    return sentence if sentence[1:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
 def _expected(path: KeyPath, kind: Kind) -> str:

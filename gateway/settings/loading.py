@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gateway.errors import ConfigProblem, ConfigurationError
-from gateway.settings import certificates, forms
+from gateway.settings import certificates, directories, forms
 from gateway.settings.agreement import Disagreement, disagreements
-from gateway.settings.complaints import complaints
+from gateway.settings.complaints import Complaint, complaints
 from gateway.settings.key_path import overlap, written
 from gateway.settings.model import Settings
 from gateway.settings.quoting import printable, shortened
@@ -83,8 +83,8 @@ def load(
     if settings is not None:
         problems += _disagreements(disagreements(settings), tainted, data, origins)
     if settings is not None and require_upstream:  # what only needs the store need not be able to read them
-        unusable = (Disagreement(*each) for each in certificates.problems(settings))
-        problems += _disagreements(unusable, tainted, data, origins)
+        for unusable in (certificates.problems(settings), directories.problems(settings)):
+            problems += _disagreements((Disagreement(*each) for each in unusable), tainted, data, origins)
     if problems or settings is None:
         in_order = sorted(dict.fromkeys(problems), key=_reading_order)
         raise ConfigurationError([_presentable(problem) for problem in in_order])
@@ -146,15 +146,21 @@ def _judge(data: dict[str, Any]) -> tuple[Settings | None, list[tuple[KeyPath, s
         return Settings.model_validate(data), [], []
     except ValidationError as error:
         found = complaints(error.errors(include_url=False))
-    rest = _copied(data, levels=3)
-    for complaint in found:
-        _set_aside(rest, complaint.path)
-    try:
-        settings = Settings.model_validate(rest)
-    except ValidationError:
-        settings = None
     tainted = [path for each in found for path in (each.path, each.meant) if path is not None]
-    return settings, [(complaint.path, complaint.reason) for complaint in found], tainted
+    return _left_over(data, found), [(complaint.path, complaint.reason) for complaint in found], tainted
+
+
+def _left_over(data: dict[str, Any], found: Iterable[Complaint]) -> Settings | None:
+    """What is left without the wrong values; of an inner table as much as can be, else nothing."""
+    for alone in (True, False):
+        rest = _copied(data, levels=4)
+        for complaint in found:
+            _set_aside(rest, complaint.path, alone=alone)
+        try:
+            return Settings.model_validate(rest)
+        except ValidationError:
+            pass
+    return None
 
 
 def _copied(value: Any, *, levels: int) -> Any:  # noqa: ANN401 - whatever TOML holds
@@ -166,19 +172,29 @@ def _copied(value: Any, *, levels: int) -> Any:  # noqa: ANN401 - whatever TOML 
     return value
 
 
-def _set_aside(data: dict[str, Any], path: KeyPath) -> None:
-    """Take a wrong value out of the data; rows of a list stay, so that indexes go on meaning the same."""
+def _set_aside(data: dict[str, Any], path: KeyPath, *, alone: bool) -> None:
+    """Take a wrong value out of the data; rows of a list stay, so that indexes go on meaning the same.
+
+    `alone`: of an inner table, such as server.tls, the value and not the table.
+    """
     table = str(path[0])
     if len(path) == 1:
         data.pop(table, None)
     elif isinstance(path[1], str):
-        data[table].pop(path[1], None)
+        _take_out(data[table], path[1:], alone=alone)
     elif table in data:
         row = data[table][path[1]]
         kept = row if isinstance(row, dict) else {}
-        if len(path) > 2:  # noqa: PLR2004 - a list, an index, and a name within
-            kept.pop(path[2], None)
+        _take_out(kept, path[2:], alone=alone)
         data[table][path[1]] = {**_STAND_INS[table], **kept}
+
+
+def _take_out(values: dict[str, Any], path: KeyPath, *, alone: bool) -> None:
+    match path:
+        case (str(name), str(inner), *_) if alone and isinstance(values.get(name), dict) and inner in values[name]:
+            del values[name][inner]
+        case (str(name), *_):
+            values.pop(name, None)
 
 
 def _disagreements(

@@ -118,7 +118,7 @@ class ServerSettings(Section):
 
 
 class ControlSettings(Section):
-    """The control listener: health now, the admin API and metrics as they come. Keep it off public networks."""
+    """The control listener: health, metrics and the admin API. Keep it off public networks."""
 
     listen: Listen = Field(default="127.0.0.1:8081", description="Address of the control listener, as host:port.")
 

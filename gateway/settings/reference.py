@@ -32,7 +32,8 @@ Everything has a default but the API to protect. For a first try that is enough:
 
 For more, name a TOML file with `--config FILE`; [config/gateway.toml](../config/gateway.toml) shows every setting, and
 [config/example.toml](../config/example.toml) a small real one. Editors that know JSON Schema take
-[config/gateway.schema.json](../config/gateway.schema.json). No file is looked for by itself.
+[config/gateway.schema.json](../config/gateway.schema.json). No file is looked for by itself; the variable
+`GATEWAY_CONFIG` names one where `--config` does not.
 
 ## Where a value comes from
 
@@ -59,6 +60,12 @@ flag), the setting and the reason, and exit with status 78:
     gateway.toml:3: server.worker: is not a setting; did you mean workers?
     gateway.toml:9: cache.positive_ttl_seconds: must be a number from 0 to 86_400, not "1m"
     gateway.toml:17: routes[1].upstream: names "biling", which is no upstream; did you mean "billing"?
+
+What hangs on a wrong value is judged once that one is right: the files of a table that lacks one of them, say, or a
+route to an upstream whose name is wrong. Of a file that is no TOML, only that is said. Files of certificates and keys,
+and `audit.directory`, are looked at by the user who asks, so ask as the one that the gateway runs as. A certificate
+that has expired or will within 14 days is a warning: it is told by `gateway check`, a start and a reload, and none of
+them fails for it.
 
 ## When they change
 

@@ -29,7 +29,7 @@ _LAST_BREATH_SECONDS: Final = 5.0
 class Child:
     """A running child. Made by `start`; over when `wait` returns its exit status (negative: the signal's number)."""
 
-    __slots__ = ("_process", "_reader", "_writer", "name")
+    __slots__ = ("_end_ordered", "_process", "_reader", "_writer", "name")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Child:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._end_ordered = False
 
     @classmethod
     async def start(cls, name: str, argv: Sequence[str], listen_fds: Sequence[int]) -> Child:
@@ -69,24 +70,28 @@ class Child:
 
     def send(self, message: Message) -> None:
         """Give an order; a child that is gone takes none, and `wait` tells of that."""
+        self._end_ordered = self._end_ordered or message["command"] == "drain"
         if not self._writer.is_closing():
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     def kill(self) -> None:
         """End it at once."""
+        self._end_ordered = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGKILL)
 
     async def wait(self, on_event: Callable[[Message], None]) -> int:
         """Hand every report to `on_event`, in order, and return the exit status once the process is over.
 
-        The end of the channel counts as the end of the child: one that closed it can be told nothing any more.
+        The end of the channel counts as the end of the child: one that closed it can be told nothing any more. One that
+        was ordered to end may leave unread what it was told since, and the kernel resets its channel then.
         """
         try:
             while line := await self._reader.readline():
                 on_event(json.loads(line))
         except (ConnectionError, ValueError) as error:
-            _log.warning("broken channel to a child", extra={"child": self.name, "reason": str(error)})
+            if not (self._end_ordered and isinstance(error, ConnectionError)):
+                _log.warning("broken channel to a child", extra={"child": self.name, "reason": str(error)})
         exited = asyncio.ensure_future(self._process.wait())
         try:
             await asyncio.wait((exited,), timeout=_LAST_BREATH_SECONDS)

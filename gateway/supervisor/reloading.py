@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway import logs
 from gateway.errors import ConfigurationError
-from gateway.settings import restart
+from gateway.settings import certificates, restart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Replace = Callable[[Slot, Message, Callable[[], None]], Awaitable[str]]
 
 _log: Final = logging.getLogger(__name__)
+_ANSWER: Final[Message] = {"command": "reloaded", "code": "", "problems": [], "changed": [], "warnings": []}
 
 
 class Reloading:
@@ -124,16 +125,17 @@ class Reloading:
             logs.configure(settings.log, "supervisor")
         self._in_force, self._loaded_at = settings, datetime.now(UTC)
         self._done += 1
-        _log.info("reloaded", extra={"changed": ", ".join(changed) or "nothing"})
+        _log.info("reloaded", extra={"changed": ", ".join(changed) or "no setting"})
         if answer is not None:
-            answer({"command": "reloaded", "ok": True, "code": "", "problems": [], "changed": changed})
+            warnings = list(certificates.warnings(settings, self._loaded_at))
+            answer({**_ANSWER, "ok": True, "changed": changed, "warnings": warnings})
 
     def _end(self, code: str, problems: list[str], answer: Answer | None) -> None:
         self._failed += 1
         for problem in problems:
             _log.error("cannot reload: %s", problem)
         if answer is not None:
-            answer({"command": "reloaded", "ok": False, "code": code, "problems": problems, "changed": []})
+            answer({**_ANSWER, "ok": False, "code": code, "problems": problems})
 
 
 def _restart_sentence(names: list[str]) -> str:

@@ -176,7 +176,7 @@ def test_reload_and_status_say_what_there_is(start: Start, command: Command, eve
 
     _write(file, "[cache]\nmax_entries = 50")
     done = command.run("reload")
-    assert (done.returncode, done.stdout) == (0, "cache.max_entries\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "reloaded; changed: cache.max_entries\n"), done.stderr
     assert command.json("audit", "list")["items"][0]["action"] == "gateway.reload"
 
     _write(file, "[cache]\nmax_entries = 0\nmin_entries = 1")

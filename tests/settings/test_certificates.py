@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -47,14 +48,21 @@ def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path) -> No
     openssl("pkey", "-in", PAIR.key, "-aes128", "-passout", "pass:very-secret", "-out", secret)
     broken = tmp_path / "broken.pem"
     broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    damaged, other_kind, pipe = tmp_path / "damaged.pem", tmp_path / "rsa.pem", tmp_path / "pipe"
+    damaged.write_text(broken.read_text().replace("CERTIFICATE", "PRIVATE KEY"))
+    openssl("genpkey", "-algorithm", "RSA", "-out", other_kind)
+    os.mkfifo(pipe)
     cases = [
         ((tmp_path / "none.pem", PAIR.key), "5: server.tls.certificate_file: names", "cannot be read: no such file"),
         ((PAIR.certificate, tmp_path), "6: server.tls.private_key_file: names", "cannot be read: is a directory"),
         ((empty, PAIR.key), "5: server.tls.certificate_file: names", "no PEM file with a certificate in it"),
         ((PAIR.certificate, empty), "6: server.tls.private_key_file: names", "no PEM file with a private key in it"),
-        ((PAIR.key, PAIR.certificate), "5: server.tls.certificate_file: names", "no PEM file with a certificate in it"),
         ((PAIR.certificate, secret), "6: server.tls.private_key_file: names", "openssl pkey -in OLD -out NEW"),
-        ((broken, PAIR.key), "5: server.tls.certificate_file: names", "cannot be used with its key"),
+        ((broken, PAIR.key), "5: server.tls.certificate_file: names", "in which a certificate is damaged"),
+        ((PAIR.certificate, damaged), "6: server.tls.private_key_file: names", "cannot be used: "),
+        ((PAIR.certificate, other_kind), "6: server.tls.private_key_file: names", "not the key of the certificate"),
+        ((PAIR.certificate, pipe), "6: server.tls.private_key_file: names", "is no file"),
+        ((pipe, PAIR.key), "5: server.tls.certificate_file: names", "is no file"),
         (
             (authority().pair.certificate, PAIR.key),
             "6: server.tls.private_key_file: names",
@@ -66,6 +74,20 @@ def test_a_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path) -> No
         assert f"gateway.toml:{where}" in said
         assert why in said
         assert len(said.splitlines()) == 1, said
+
+
+def test_a_certificate_and_a_key_that_are_bad_are_both_told(tmp_path: Path) -> None:
+    for certificate, key in ((PAIR.key, PAIR.certificate), (tmp_path / "none.pem", tmp_path / "no-key.pem")):
+        lines = complaints(tmp_path, server(certificate, key)).splitlines()
+        assert ["certificate_file: names" in lines[0], "private_key_file: names" in lines[1]] == [True, True]
+        assert len(lines) == 2
+
+
+def test_a_wrong_value_beside_them_hides_no_file(tmp_path: Path) -> None:
+    for wrong in ("minimum_version = 1.2", "surplus = 3"):
+        said = complaints(tmp_path, f"{server('/none.pem', PAIR.key)}\n{wrong}")
+        assert "7: server.tls." in said
+        assert "5: server.tls.certificate_file: names" in said
 
 
 def test_a_file_s_name_is_repeated_escaped_and_in_short(tmp_path: Path) -> None:
@@ -88,7 +110,8 @@ def test_commands_that_only_need_the_store_need_not_read_the_key(tmp_path: Path)
 
 
 def test_half_a_table_is_a_mistake(tmp_path: Path) -> None:
-    assert "server.tls.private_key_file: is missing" in complaints(tmp_path, '[server.tls]\ncertificate_file = "/a"')
+    said = complaints(tmp_path, '[server.tls]\ncertificate_file = "/a"')
+    assert "server.tls.private_key_file: is missing: PEM file of its private key" in said
 
 
 def test_variables_reach_the_inner_table() -> None:

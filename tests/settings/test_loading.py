@@ -130,6 +130,14 @@ def test_without_any_upstream_running_is_refused_with_the_three_ways_out(file: W
     assert problem.startswith("gateway.toml: upstreams: is missing")
 
 
+def test_a_wrong_value_of_an_upstream_hides_no_route_to_one_that_is_unknown(file: Written) -> None:
+    """The names are what such a route hangs on, and nothing else of the upstreams."""
+    config = file(f'{UPSTREAM}connect_timeout_seconds = "5"\n[[routes]]\nname = "a"\nupstream = "other"')
+    wrong, unknown = problems(config)
+    assert "upstreams[0].connect_timeout_seconds: must be" in wrong
+    assert 'routes[0].upstream: names "other", which is no upstream' in unknown
+
+
 def test_every_mistake_is_named_at_once_in_the_order_of_the_file(file: Written) -> None:
     """Misspelt, ill-typed, out of bounds, missing and contradictory ones, each with its line, none twice."""
     config = file("""\

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import ConfigProblem, ConfigurationError
 from gateway.settings.model import CacheSettings, ServerSettings, Settings
+from tests.certificates import issued
 from tests.supervisor.conftest import alive, quick_settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.lifecycle import Message
     from tests.supervisor.conftest import Run, Start
 
-DONE = {"command": "reloaded", "ok": True, "code": "", "problems": []}
+DONE = {"command": "reloaded", "ok": True, "code": "", "problems": [], "warnings": []}
 
 
 def patient(**server: float) -> Settings:
@@ -30,7 +31,7 @@ def patient(**server: float) -> Settings:
 
 
 def refused(code: str, *problems: str) -> Message:
-    return {"command": "reloaded", "ok": False, "code": code, "problems": list(problems), "changed": []}
+    return {"command": "reloaded", "ok": False, "code": code, "problems": list(problems), "changed": [], "warnings": []}
 
 
 async def followed_by(run: Run) -> list[int]:
@@ -66,6 +67,17 @@ async def test_a_reload_without_any_difference_replaces_all_the_same(start: Star
         assert await run.reloaded() == {**DONE, "changed": []}
         while (await run.ask_worker())["pid"] == before:
             await asyncio.sleep(0.01)
+
+
+async def test_whoever_asks_is_warned_of_a_certificate_that_ends_soon(start: Start) -> None:
+    async with start() as run:
+        await run.until_ready()
+        pair = issued(days=5)
+        run.next_settings = patient(tls=pair.table())  # type: ignore[arg-type]  # the one that is no number
+        answer = await run.reloaded()
+        (warning,) = answer["warnings"]
+        assert answer["ok"]
+        assert warning.startswith(f'server.tls.certificate_file names "{pair.certificate}", which expires on ')
 
 
 async def test_the_old_worker_is_told_of_the_handover_before_it_drains_and_both_are_followed_until_its_end(

@@ -45,7 +45,7 @@ async def test_the_status_lists_own_workers_first_with_what_they_count(api: Api)
 
 
 async def test_a_reload_says_what_changed_and_is_told_in_the_trail(api: Api) -> None:
-    assert await api.done("POST", "/v1/reload") == {"changed": ["cache.max_entries"]}
+    assert await api.done("POST", "/v1/reload") == {"changed": ["cache.max_entries"], "warnings": []}
     event = (await api.done("GET", "/v1/audit?action=gateway.reload"))["items"][0]
     assert event["target"] == {"kind": "gateway", "id": "gateway", "name": "gateway"}
     assert event["after"] == {"changed": ["cache.max_entries"]}
