@@ -3,7 +3,8 @@
 Invariant: the commands that show entries take the same filters, in the same words; they are told here once.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+import re
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypedDict
 
 import typer
 
@@ -11,11 +12,13 @@ from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import ExitStatus, complain
 from gateway.cli.options import Cursor, Limit
 from gateway.cli.output import moment, print_json, print_table
-from gateway.cli.references import no_secret
+from gateway.cli.references import key_id, no_secret
 from gateway.cli.views import EVENT_HEADS, event_row, show, show_page
 
 if TYPE_CHECKING:
     from gateway.client.shapes import AuditVerification, SegmentDifference
+
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 Kind = Annotated[
     Literal["change", "request"] | None, typer.Option("--kind", help="Only changes, or only requests. Default: both.")
@@ -31,7 +34,7 @@ Actor = Annotated[
 Action = Annotated[
     str | None, typer.Option("--action", callback=no_secret, help="Only this, such as key.revoke; or request.")
 ]
-Key = Annotated[str | None, typer.Option("--key", callback=no_secret, help="Only of this key: its id.")]
+Key = Annotated[str | None, typer.Option("--key", callback=key_id, help="Only of this key: its id.")]
 Target = Annotated[str | None, typer.Option("--target", callback=no_secret, help="Only of this thing: its id.")]
 Status = Annotated[
     str | None,
@@ -45,8 +48,25 @@ Code = Annotated[
     str | None,
     typer.Option("--code", callback=no_secret, help="Only requests refused for this, such as expired_api_key."),
 ]
-Since = Annotated[str | None, typer.Option("--from", help="From this RFC 3339 date-time on.")]
-Until = Annotated[str | None, typer.Option("--to", help="Until this RFC 3339 date-time.")]
+
+
+def _moment(text: str | None) -> str | None:
+    """Accept a bare date for its beginning, as a Typer callback; whether there is such a day, the gateway says."""
+    return f"{text}T00:00:00Z" if text is not None and _DATE.fullmatch(text) else text
+
+
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--from", callback=_moment, help="From this RFC 3339 date-time on, or from the start of this date (UTC)."
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--to", callback=_moment, help="Until this RFC 3339 date-time, or until the start of this date (UTC)."
+    ),
+]
 
 _COUNT_HEADS = ("HOUR", "OUTCOME", "REQUESTS")
 _DIFFERENCE_HEADS = ("SPOOL", "SEGMENT", "FROM", "TO", "EXPECTED", "FOUND", "MISSING", "SURPLUS", "DAMAGED BYTES")

@@ -8,6 +8,7 @@ do not look for them.
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,15 +102,30 @@ def _chosen_key(api_key_file: Path | None, api_key: str | None) -> str | None:
     from gateway.client import InvalidArgument
 
     if api_key_file is None:
+        _require_some(api_key)
         return api_key
     if api_key is not None:
         raise InvalidArgument("--api-key and --api-key-file are two keys; give one")
     try:
         with api_key_file.open("rb") as file:
-            return file.read(_LONGEST_KEY_FILE_BYTES).decode()
+            key = file.read(_LONGEST_KEY_FILE_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no text"
         raise InvalidArgument(f"{api_key_file}: {reason}") from None
+    if not key:
+        raise InvalidArgument(f"{api_key_file}: is empty; it has to hold a key's secret")
+    if len(key.splitlines()) > 1:
+        raise InvalidArgument(f"{api_key_file}: has more than one line; it has to hold a key's secret and nothing else")
+    return key
+
+
+def _require_some(api_key: str | None) -> None:
+    """Refuse where neither an option nor the environment has a key; the client's own words know no options."""
+    from gateway.client import InvalidArgument
+    from gateway.client.credentials import API_KEY_VARIABLE
+
+    if not (os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key).strip():
+        raise InvalidArgument(f"no API key: set {API_KEY_VARIABLE}, or name a file that holds one with --api-key-file")
 
 
 def _explain(error: "ClientError") -> ExitStatus:

@@ -24,7 +24,10 @@ def initialise(
     from gateway.cli.output import print_fields, print_json
     from gateway.settings.loading import load
 
-    made = asyncio.run(_initialise(load(config, {}, os.environ).settings, org, admin))
+    settings = load(config, {}, os.environ).settings
+    made = asyncio.run(_initialise(settings, org, admin))
+    if settings.store.is_sqlite:  # a relative one is another store in another directory
+        complain(f"the store is {settings.store.sqlite_path.absolute()}; the gateway has to run with this one")
     if json:
         print_json(made.model_dump(mode="json"))
         return

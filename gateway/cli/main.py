@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_OF_PYDANTIC: Final = "Value error, "  # what it puts before the sentence of a wrong choice; Typer hands it on
 _WRONG_USAGE: Final = typer.BadParameter.__mro__[1]  # click's UsageError, which Typer does not export
 
 
@@ -64,7 +65,8 @@ def _secrets_masked() -> "Iterator[None]":
         yield
     except Exception as error:
         if isinstance(error, _WRONG_USAGE):
-            error.message = _WORD.sub(_without_secret, error.message)  # type: ignore[attr-defined]
+            message = error.message.replace(_OF_PYDANTIC, "")  # type: ignore[attr-defined]
+            error.message = _WORD.sub(_without_secret, message)  # type: ignore[attr-defined]
         raise
 
 

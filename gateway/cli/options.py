@@ -25,7 +25,8 @@ AdminUrl = Annotated[
     ),
 ]
 ApiKeyFile = Annotated[
-    Path | None, typer.Option("--api-key-file", metavar="FILE", help="File with the API key to call with.")
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="File with the API key to call with, and nothing else."),
 ]
 ApiKey = Annotated[
     str | None,

@@ -18,13 +18,22 @@ _HOW_TO_FIND: Final = "gateway keys list shows ids; its --search takes the last 
 
 def key_id_alone(text: str) -> str:
     """Accept the id of a key, as a Typer callback. What is none may be a secret of any form, and is not repeated."""
+    return _key_id("ID", text)
+
+
+def key_id(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """Accept the same as an option that may be left out."""
+    return None if text is None else _key_id(parameter.opts[0], text)
+
+
+def _key_id(place: str, text: str) -> str:
     if is_id("key", text):
         return text
     if has_form_of_secret(text):
         rule = f"that is a key's secret, not its id; {_HOW_TO_FIND}"
     else:
         rule = f"must be key_ and 26 characters, as gateway keys create prints it; {_HOW_TO_FIND}"
-    raise Invalid([FieldError("ID", rule)])
+    raise Invalid([FieldError(place, rule)])
 
 
 def no_secret(parameter: typer.CallbackParam, text: str | None) -> str | None:

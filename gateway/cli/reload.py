@@ -22,7 +22,11 @@ def reload(connection: Connection) -> None:
         complain(error.detail)
         status = ExitStatus.CONFIGURATION if error.code in _BAD_SETTINGS else ExitStatus.FAILED
         raise typer.Exit(status) from None
+    for each in done.warnings:
+        complain(f"warning: {each}")
     if connection.json:
         print_json(done.raw)
+    elif done.changed:
+        typer.echo(f"reloaded; changed: {', '.join(done.changed)}")
     else:
-        typer.echo("\n".join(done.changed) or "nothing has changed; every process was replaced")
+        typer.echo("no setting has changed; every process was replaced and read its files again")

@@ -30,7 +30,8 @@ def find_api_key(given: str | None) -> str:
 def find_admin_url(given: str | None) -> str:
     """Return the address without a slash at its end. InvalidArgument where it is not an http(s) URL of a host alone."""
     url = (given or os.environ.get(ADMIN_URL_VARIABLE) or DEFAULT_ADMIN_URL).strip()
-    rule = f"{_repeatable(url)} is not the URL of an admin API, such as {DEFAULT_ADMIN_URL}"
+    source = "" if given else f"{ADMIN_URL_VARIABLE}: "
+    rule = f"{source}{_repeatable(url)} is not the URL of an admin API, such as {DEFAULT_ADMIN_URL}"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

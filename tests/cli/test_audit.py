@@ -76,6 +76,9 @@ def test_a_request_is_a_line_with_what_was_asked_and_what_came_of_it(gateway: Ga
         (["--actor", "admin@example.com", "--kind", "request"], 2),
         (["--actor", "system"], 3),
         (["--from", "2099-01-01T00:00:00Z"], 0),
+        (["--from", "2099-01-01"], 0),
+        (["--from", "2000-01-01", "--to", "2099-01-01", "--kind", "request"], 2),
+        (["--to", "2000-01-01"], 0),
     ],
 )
 def test_list_export_and_tail_take_the_same_filters(
@@ -85,7 +88,7 @@ def test_list_export_and_tail_take_the_same_filters(
     ask(api, status=404, outcome=Outcome.REFUSED, code="route_not_found")
     assert len(gateway("audit", "list", *options, "--json").json["items"]) == found
     assert len(gateway("audit", "export", *options).out.splitlines()) == found
-    if "--from" not in options:
+    if not {"--from", "--to"} & {*options}:
         assert len(gateway("audit", "tail", *options).out.splitlines()) == found
 
 
@@ -95,6 +98,12 @@ def test_a_bad_filter_is_named(gateway: Gateway, command: str) -> None:
     outcome = gateway("audit", command, "--status", "teapot")
     assert (outcome.status, outcome.out) == (2, "")
     assert "status: must be a status such as 404" in outcome.err
+    outcome = gateway("audit", command, "--key", "CI/CD")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("gateway: --key: must be key_ and 26 characters")
+    outcome = gateway("audit", command, "--kind", "changes")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "'--kind': 'changes' is not one of" in outcome.err
 
 
 def test_an_export_is_a_line_of_json_for_each_entry_as_the_api_has_it(gateway: Gateway, api: AdminApi) -> None:

@@ -7,9 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
+from tests.certificates import issued
+
+if TYPE_CHECKING:
     from tests.cli.conftest import Gateway
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -19,6 +21,19 @@ def test_check_accepts_what_run_accepts(gateway: Gateway) -> None:
     Path("g.toml").write_text('[[upstreams]]\nname = "api"\ntargets = ["http://127.0.0.1:9000"]\n')
     outcome = gateway("check", "--config", "g.toml")
     assert (outcome.status, outcome.out) == (0, "The settings are valid: 1 upstream(s), 1 route(s).\n")
+
+
+@pytest.mark.parametrize(("days", "told"), [(5, "which expires on "), (60, "")])
+def test_check_warns_of_a_certificate_that_ends_soon_and_succeeds(gateway: Gateway, days: int, told: str) -> None:
+    pair = issued(days=days)
+    Path("g.toml").write_text(
+        '[[upstreams]]\nname = "api"\ntargets = ["http://127.0.0.1:9000"]\n'
+        f'[server.tls]\ncertificate_file = "{pair.certificate}"\nprivate_key_file = "{pair.key}"\n'
+    )
+    outcome = gateway("check", "--config", "g.toml")
+    assert (outcome.status, outcome.out) == (0, "The settings are valid: 1 upstream(s), 1 route(s).\n")
+    assert outcome.err.startswith("gateway: warning: server.tls.certificate_file names ") == bool(told)
+    assert told in outcome.err
 
 
 def test_check_names_each_problem_on_a_line_of_its_own(gateway: Gateway) -> None:

@@ -34,6 +34,24 @@ def test_without_a_key_it_says_how_to_give_one(gateway: Gateway, monkeypatch: py
     outcome = gateway("keys", "list")
     assert (outcome.status, outcome.out) == (2, "")
     assert "GATEWAY_API_KEY" in outcome.err
+    assert "--api-key-file" in outcome.err
+
+
+def test_a_bad_address_of_the_environment_is_named_with_its_variable(gateway: Gateway) -> None:
+    gateway.use("nowhere", "some-key")
+    assert "GATEWAY_ADMIN_URL: " in gateway("whoami").err
+    assert "GATEWAY_ADMIN_URL" not in gateway("whoami", "--admin-url", "ftp://a").err
+
+
+@pytest.mark.parametrize(("text", "told"), [("id  key_1\nsecret  sk_1\n", "more than one line"), ("\n", "is empty")])
+def test_a_file_that_holds_more_than_a_key_or_none_is_named(gateway: Gateway, text: str, told: str) -> None:
+    """As the output of gateway init, saved whole."""
+    Path("first-key.txt").write_text(text)
+    outcome = gateway("whoami", "--api-key-file", "first-key.txt")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith("gateway: first-key.txt: ")
+    assert told in outcome.err
+    assert "sk_1" not in outcome.err
 
 
 @pytest.mark.parametrize(

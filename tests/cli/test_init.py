@@ -31,7 +31,9 @@ def test_people_get_the_secret_on_stdout_and_the_warning_beside_it(gateway: Gate
     assert outcome.status == 0
     (secret,) = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("secret")]
     assert secret.startswith("sk_")
-    assert outcome.err == "gateway: keep the secret now: only its hash is stored, and it is never shown again\n"
+    store, secret_kept = outcome.err.splitlines()
+    assert store == f"gateway: the store is {Path.cwd()}/data/gateway.db; the gateway has to run with this one"
+    assert secret_kept == "gateway: keep the secret now: only its hash is stored, and it is never shown again"
     assert secret.encode() not in Path("data/gateway.db").read_bytes()
 
 

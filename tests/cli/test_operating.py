@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cli.status import _remarks
 from gateway.client import Client, ConflictError
-from gateway.client.shapes import Status
+from gateway.client.shapes import Reloaded, Status
 
 if TYPE_CHECKING:
     from tests.admin_api import AdminApi
@@ -83,9 +83,20 @@ def test_what_is_away_is_a_warning(gateway: Gateway, api: AdminApi, told: dict[s
 
 
 def test_reload_says_what_changed(gateway: Gateway, api: AdminApi) -> None:
-    assert gateway("reload").out == "cache.max_entries\n"
-    assert gateway("reload", "--json").json == {"changed": ["cache.max_entries"]}
+    outcome = gateway("reload")
+    assert (outcome.out, outcome.err) == ("reloaded; changed: cache.max_entries\n", "")
+    assert gateway("reload", "--json").json == {"changed": ["cache.max_entries"], "warnings": []}
     assert api.secret
+
+
+@pytest.mark.usefixtures("api")
+def test_a_reload_of_files_alone_says_so_and_warns_of_them(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that was renewed is no setting that has changed."""
+    told = Reloaded(changed=(), warnings=("x names y, which expires soon",))
+    monkeypatch.setattr(Client, "reload", lambda _: told)
+    outcome = gateway("reload")
+    assert outcome.out == "no setting has changed; every process was replaced and read its files again\n"
+    assert outcome.err == "gateway: warning: x names y, which expires soon\n"
 
 
 @pytest.mark.parametrize(
