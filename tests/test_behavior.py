@@ -1,7 +1,8 @@
 """What docs/behavior.md and docs/threat-model.md promise is kept by tests and settings that exist, with these defaults.
 
-A promise names its test as `file::test` below `tests/`, or a file of tests; a setting is written as in the
-configuration file, `table.name` or `table.name = default`.
+A promise names its test as `file::test` below `tests/`, or a file: in threat-model.md beside it, in behavior.md
+at the end, under the same section and number, so that what is promised reads as one page. A setting is written as in
+the configuration file, `table.name` or `table.name = default`.
 """
 
 from __future__ import annotations
@@ -64,9 +65,30 @@ _NAMED: Final = sorted(
 )
 
 
-@pytest.mark.parametrize("page", _PAGES)
-def test_every_promise_names_a_test(page: str) -> None:
-    sections = {name: text for name, text in _sections(_PAGES[page]).items() if name not in _UNKEPT}
+_KEPT: Final = "Tests: "
+"""Begins the name of the section with the tests of another one."""
+
+
+def _numbered(section: str) -> dict[int, str]:
+    parts = re.split(r"^([0-9]+)\. ", section, flags=re.MULTILINE)[1:]
+    return dict(zip(map(int, parts[::2]), parts[1::2], strict=True))
+
+
+def test_every_promise_of_behavior_has_its_tests_under_its_number() -> None:
+    sections = {name: _numbered(text) for name, text in _sections(_BEHAVIOR).items()}
+    promised = {name: each for name, each in sections.items() if each and not name.startswith(_KEPT)}
+    kept = {name: each for name, each in sections.items() if name.startswith(_KEPT)}
+    assert [_KEPT + name for name in promised] == list(kept)
+    assert sum(map(len, promised.values())) > 100
+    for name, promises in promised.items():
+        assert list(promises) == list(range(1, len(promises) + 1)) == list(kept[_KEPT + name]), name
+        for number, tests in kept[_KEPT + name].items():
+            assert re.fullmatch(rf"{_REFERENCE}(?:,\s+{_REFERENCE})*\s*", tests), (name, number, tests)
+        assert not re.search(_REFERENCE, " ".join(promises.values())), name
+
+
+def test_every_promise_of_the_threat_model_names_a_test() -> None:
+    sections = {name: text for name, text in _sections(_PAGES["threat-model.md"]).items() if name not in _UNKEPT}
     promises = [each for text in sections.values() for each in re.split(r"\n(?:- |\| (?!---))", text)[1:]]
     promises = [each for each in promises if not each.startswith(("attempt |",))]
     assert len(promises) > 25
