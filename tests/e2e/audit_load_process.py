@@ -29,20 +29,16 @@ import collections
 import contextlib
 import json
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final, cast
 
-import uvloop
+from tests.e2e import mixed_answer
+from tests.e2e.parent import follow, heard, tell
 
 _TICK_SECONDS: Final = 0.002
 _RECONNECT_SECONDS: Final = 0.02
 _END_SECONDS: Final = 15.0
-_CLOSES: Final = b"\r\nConnection: close"
-_ID: Final = b"\r\nX-Request-ID: "
-_LENGTH: Final = b"\r\ncontent-length:"
-_BODILESS: Final = frozenset({204, 304})
 _BODY: Final = b"x" * 4096
 _KINDS: Final = {
     7: ("HEAD", "/l/"),
@@ -70,69 +66,14 @@ class Ask:
         self.sent = 0
 
 
-class Answer:
-    """A response as it comes."""
+class Answer(mixed_answer.Answer):
+    """A response as it comes, with what the record has of it."""
 
-    __slots__ = ("_chunked", "_data", "_head_end", "_left", "_method", "body", "closes", "request_id", "status")
+    __slots__ = ()
 
-    def __init__(self, method: str) -> None:
-        self._method = method
-        self._data = b""
-        self._head_end = 0
-        self._left = 0
-        self._chunked = False
-        self.status = 0
-        self.request_id = ""
-        self.closes = False
-        self.body = b""
-
-    def take(self, data: bytes) -> bool:
-        """Tell whether it is whole with this."""
-        self._data += data
-        if not self._head_end and not self._read_head():
-            return False
-        if self._chunked:
-            return self._read_chunks()
-        if len(self._data) < self._head_end + self._left:
-            return False
-        self.body = self._data[self._head_end :]
-        return True
-
-    def _read_head(self) -> bool:
-        end = self._data.find(b"\r\n\r\n")
-        if end < 0:
-            return False
-        head = self._data[:end]
-        self._head_end = end + 4
-        self.status = int(head[9:12])
-        self.closes = _CLOSES in head
-        at = head.find(_ID)
-        self.request_id = head[at + len(_ID) :].split(b"\r\n", 1)[0].decode() if at >= 0 else ""
-        if self._method == "HEAD" or self.status in _BODILESS or self.status < 200:
-            return True
-        lower = head.lower()
-        at = lower.find(_LENGTH)
-        if at >= 0:
-            self._left = int(lower[at + len(_LENGTH) :].split(b"\r\n", 1)[0])
-        else:
-            self._chunked = b"\r\ntransfer-encoding: chunked" in lower
-            assert self._chunked, head
-        return True
-
-    def _read_chunks(self) -> bool:
-        """Whole chunks are taken out of the data; the last one ends it."""
-        at = self._head_end
-        while (line := self._data.find(b"\r\n", at)) >= 0:
-            size = int(self._data[at:line], 16)
-            end = line + 2 + size + 2
-            if len(self._data) < end:
-                break
-            self.body += self._data[line + 2 : end - 2]
-            at = end
-            if size == 0:
-                return True
-        self._data = self._data[: self._head_end] + self._data[at:]
-        return False
+    @property
+    def request_id(self) -> str:
+        return self.fields.get(b"x-request-id", b"").decode()
 
     @property
     def code(self) -> str:
@@ -196,7 +137,7 @@ class Line(asyncio.Protocol):
         return self._ask is not None
 
     def send(self, ask: Ask) -> None:
-        self._ask, self._answer = ask, Answer(ask.method)
+        self._ask, self._answer = ask, Answer(head_only=ask.method == "HEAD")
         assert self._transport is not None
         ask.sent = now()
         self._transport.write(ask.wire)
@@ -362,7 +303,7 @@ class Load:
         try:
             ask.sent = now()
             writer.write(ask.wire)
-            answer = Answer(ask.method)
+            answer = Answer(head_only=ask.method == "HEAD")
             while not answer.take(data := await reader.read(1 << 16)):
                 if not data:
                     self.book.cut()
@@ -384,14 +325,11 @@ class Load:
 
 async def main() -> None:
     """Follow the parent's commands until it says stop, or is gone."""
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader(limit=1 << 26)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    load = Load(json.loads(await commands.readline()))
+    commands = heard()
+    load = Load(await anext(commands))
     load.start()
     tell({"ok": True})
-    while line := await commands.readline():
-        command = json.loads(line)
+    async for command in commands:
         match command["command"]:
             case "go":
                 load.go()
@@ -410,12 +348,5 @@ async def main() -> None:
                 break
 
 
-def tell(message: dict[str, Any]) -> None:
-    """To the parent."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(main())
+    follow(main)

@@ -7,6 +7,7 @@ in question; a request that was under way at that moment is judged at the upstre
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -23,11 +24,13 @@ _MOMENT_SECONDS: Final = 0.5  # between two marks that are closer nothing may ha
 
 
 class Instrument:
-    """One of the processes. Leaving it ends it."""
+    """One of the processes, which share modules from the checkout's tests. Leaving it ends it."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *arguments: str) -> None:
+        environ = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
+        argv = [sys.executable, "-P", str(_HERE / program), *arguments]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_HERE / program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=environ
         )
 
     def __enter__(self) -> Self:

@@ -26,12 +26,11 @@ import asyncio
 import collections
 import contextlib
 import json
-import sys
 import time
 from functools import partial
 from typing import Any, Final, cast
 
-import uvloop
+from tests.e2e.parent import follow, heard, tell
 
 _TICK_SECONDS: Final = 0.002
 _RECONNECT_SECONDS: Final = 0.02
@@ -443,16 +442,13 @@ def _same(line: WatchLine) -> WatchLine:
 
 async def main() -> None:
     """Follow the parent's commands until it says stop, or is gone."""
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader(limit=1 << 26)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    site = json.loads(await commands.readline())
+    commands = heard()
+    site = await anext(commands)
     load = Load(site)
     watch = Watch(site, load)
     running = asyncio.create_task(load.run())
     tell({"ok": True})
-    while line := await commands.readline():
-        command = json.loads(line)
+    async for command in commands:
         match command.pop("command"):
             case "mark":
                 tell(load.mark())
@@ -471,12 +467,5 @@ async def main() -> None:
     running.cancel()
 
 
-def tell(message: dict[str, Any]) -> None:
-    """To the parent."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(main())
+    follow(main)

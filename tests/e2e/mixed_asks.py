@@ -74,11 +74,17 @@ _REFUSED: Final = {
 }
 KINDS: Final = frozenset(_SHARES) - {"pair"}
 """All that are asked for within a thousand requests or two."""
+_ALL: Final = sum(_SHARES.values()) + _SHARES["pair"]
 _IN_PAIRS: Final = ("small", "ten", "chunks", "head", "small", "not-modified", "invalid_api_key", "no-content")
 _POSTS: Final = SUMMED | {"abandoned-upload", "refused-post", "refused-expect"}
 _CHUNKED: Final = frozenset({"post-chunked", "upload-chunked", "close-unanswered-post"})
 _LARGE: Final = frozenset({"upload", "upload-chunked", "abandoned-upload"})
 _OWN: Final = frozenset({b"content-type", b"cache-control", b"x-request-id", b"content-length", b"date", b"connection"})
+
+
+def share(kind: str) -> float:
+    """How many of all requests are of this kind, at least."""
+    return _SHARES[kind] / _ALL
 
 
 class Wrong(Exception):

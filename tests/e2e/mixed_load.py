@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import collections
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.e2e.audit_load import Whole
@@ -20,25 +16,14 @@ from tests.e2e.mixed_asks import SEEN, SENT, TWICE, UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from tests.e2e.site import Issued
 
-_HERE: Final = Path(__file__).parent
 CONNECTIONS: Final = 64
 
 
-class _Instrument(Instrument):
-    """One whose program shares modules with others, from the checkout's tests."""
-
-    def __init__(self, program: str, *arguments: str) -> None:
-        environ = {**os.environ, "PYTHONPATH": str(_HERE.parents[1])}
-        argv = [sys.executable, "-P", str(_HERE / program), *arguments]
-        self._process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0, env=environ
-        )
-
-
-class MixedUpstream(_Instrument):
+class MixedUpstream(Instrument):
     """The API behind; `capacity` is how many numbers there may be."""
 
     def __init__(self, directory: Path, capacity: int, port: int = 0) -> None:
@@ -132,7 +117,7 @@ class Sightings:
     wrong: dict[str, list[int]] = field(default_factory=dict)
 
 
-class MixedLoad(_Instrument):
+class MixedLoad(Instrument):
     """The clients."""
 
     def __init__(  # noqa: PLR0913 - what a load is made of

@@ -22,19 +22,15 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
-import json
 import mmap
-import sys
 import time
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
-import uvloop
-
 from tests.e2e.mixed_answer import Answer, NotHttp
 from tests.e2e.mixed_asks import SEEN, SENT, TWICE, UNSEEN, Ask, Site, Wrong
 from tests.e2e.mixed_words import FAULTS, token_of
+from tests.e2e.parent import follow, heard, tell
 
 _TICK_SECONDS: Final = 0.002
 _RECONNECT_SECONDS: Final = 0.02
@@ -390,14 +386,12 @@ class Load:
 
 async def main() -> None:
     """Follow the parent's commands until it says stop, or is gone."""
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader(limit=1 << 26)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    load = Load(json.loads(await commands.readline()))
+    commands = heard()
+    load = Load(await anext(commands))
     load.start()
     tell({"ok": True})
-    while line := await commands.readline():
-        match json.loads(line)["command"]:
+    async for command in commands:
+        match command["command"]:
             case "go":
                 load.go()
                 tell({"ok": True})
@@ -412,12 +406,5 @@ async def main() -> None:
                 break
 
 
-def tell(message: dict[str, Any]) -> None:
-    """To the parent."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(main())
+    follow(main)

@@ -158,8 +158,8 @@ def test_a_dead_target_costs_no_request_and_is_left_out(
         asked = ("POST / HTTP/1.1", f"X-API-KEY: {site.secret}", "Content-Length: 1")
         assert site.ask(*asked, body=b"x").status == 200
     site.running.logged(f"target {dead.removeprefix('http://')} of upstream pair failed 5 times in a row")
-    tried = [record for record in site.running.records() if "pair: " in record["message"]]
-    assert len(tried) == 5
+    tried = [record for record in site.running.records() if "upstream pair, target" in record["message"]]
+    assert 1 <= len(tried) <= 5  # one a second is told
     assert len(live.requests) == 30
 
 

@@ -324,6 +324,21 @@ def test_a_client_that_reads_slowly_is_not_overrun_by_the_next_response() -> Non
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("sent", "setting"), [(b"", "head"), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "body")]
+)
+def test_the_log_names_the_setting_that_a_silence_is_beyond(
+    caplog: pytest.LogCaptureFixture, sent: bytes, setting: str
+) -> None:
+    gate = Gate(upstream={"head_timeout_seconds": 20, "body_timeout_seconds": 20})
+    gate.ask(get())
+    if sent:
+        gate.upstream.send(sent)
+    gate.advance(21)
+    (record,) = caplog.records
+    assert f"was silent for longer than {setting}_timeout_seconds allows" in record.message
+
+
 def test_the_upstream_has_its_time_for_the_head() -> None:
     gate = Gate(upstream={"head_timeout_seconds": 20})
     client = gate.ask(get())

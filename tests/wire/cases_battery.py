@@ -17,18 +17,15 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
-
 from tests.proxy.harness import DEFECTS, problem
 from tests.proxy.wire_reader import Incomplete, Message, read_request
 from tests.wire.cases import KEYS, SECOND, UPSTREAM_HOST, Denied, Forwarded, Refused
 from tests.wire.live import live, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.wire.cases import Case
-    from tests.wire.live import Client, Live
+    from tests.wire.live import Live
+    from tests.wire.live_clients import Client
 
 LONG: Final = os.environ.get("KEYGATE_LONG") == "1"
 _FRACTION: Final = 8
@@ -40,10 +37,6 @@ _BEFORE: Final = 4
 """Ways with a good request before one that is refused."""
 _CRUMBS: Final = 500
 _AT_ONCE: Final = 100
-_SPINS: Final = 200
-"""Turns of the loop before waiting costs the processor nothing."""
-_PATIENCE: Final = 30_000
-"""Turns of a millisecond or more before something is taken never to happen; far from what any case takes."""
 _TOLD: Final = {401: ["www-authenticate"] * 2, 403: ["www-authenticate"] * 2, 405: ["allow"]}
 """Fields that answers of a status have: a challenge for each way to send a key; what is served."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -101,14 +94,14 @@ async def _try(gate: Live, case: Case, ways: list[list[bytes]]) -> None:
     """Send these streams side by side, and judge what came of each."""
     gate.upstream.forget()
     clients = [await gate.client() for _ in ways]
-    await until(gate, lambda: len(gate.worker.connections) == len(clients))
+    await gate.until(lambda: len(gate.worker.connections) == len(clients))
     for index in range(max(map(len, ways))):
         for client, pieces in zip(clients, ways, strict=True):
             if index < len(pieces) and not client.was_reset:
                 _send(client, pieces[index])
         await _read_through(gate)
     seconds = [b"".join(pieces).endswith(SECOND) for pieces in ways]
-    await until(gate, lambda: all(map(_is_answered, clients, seconds, [case] * len(clients))))
+    await gate.until(lambda: all(map(_is_answered, clients, seconds, [case] * len(clients))))
     await gate.settled()
     forwarded = _forwarded(gate)
     for client, second, pieces in zip(clients, seconds, ways, strict=True):
@@ -120,7 +113,7 @@ async def _try(gate: Live, case: Case, ways: list[list[bytes]]) -> None:
     for client in clients:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     gate.close_clients()
-    await until(gate, lambda: not gate.worker.connections)
+    await gate.until(lambda: not gate.worker.connections)
     assert gate.worker.in_flight == 0, case.name
     assert not DEFECTS.records, [each.getMessage() for each in DEFECTS.records]
 
@@ -132,13 +125,13 @@ async def _try_behind(gate: Live, case: Refused) -> None:
     assert len(ways) == _BEFORE
     gate.upstream.forget()
     clients = [await gate.client() for _ in ways]
-    await until(gate, lambda: len(gate.worker.connections) == len(clients))
+    await gate.until(lambda: len(gate.worker.connections) == len(clients))
     for index in range(max(map(len, ways))):
         for client, pieces in zip(clients, ways, strict=True):
             if index < len(pieces):
                 _send(client, pieces[index])
         await _read_through(gate)
-    await until(gate, lambda: all(client.ended or client.was_reset for client in clients))
+    await gate.until(lambda: all(client.ended or client.was_reset for client in clients))
     await gate.settled()
     forwarded = _forwarded(gate)
     for client in clients:
@@ -148,18 +141,7 @@ async def _try_behind(gate: Live, case: Refused) -> None:
     assert not forwarded, case.name
     assert case.begins or len(gate.upstream.requests) == len(ways), case.name
     gate.close_clients()
-    await until(gate, lambda: not gate.worker.connections)
-
-
-async def until(gate: Live, condition: Callable[[], bool]) -> None:
-    """Let everybody go on until something is so; it fails only where that will never be."""
-    for turn in range(_PATIENCE):
-        for client in gate.clients:
-            client.take()
-        if condition():
-            return
-        await asyncio.sleep(0 if turn < _SPINS else 0.001)
-    pytest.fail(f"nothing happens any more; received: {[client.received[:60] for client in gate.clients]}"[:2000])
+    await gate.until(lambda: not gate.worker.connections)
 
 
 async def _read_through(gate: Live) -> None:

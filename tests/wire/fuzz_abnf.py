@@ -80,8 +80,6 @@ class Body:
     used: int = 0
     whole: bool = False
     broken: bool = False
-    late: bool = False
-    """What is broken may be noticed only with more bytes, or the end: one or two stand where a CRLF should."""
     trailers: list[bytes] = field(default_factory=list)
 
     @property
@@ -103,6 +101,7 @@ def read_chunks(data: bytes) -> Body:
     while True:
         line, at = _line(data, at)
         if line is None:
+            body.broken = len(data) - at > _SIZE_LINE_LIMIT + len(b"\r\n")
             return body
         match = _SIZE_LINE.fullmatch(line)
         if match is None or len(match.group(2)) > _EXTENSION_LIMIT or len(line) > _SIZE_LINE_LIMIT:
@@ -117,7 +116,6 @@ def read_chunks(data: bytes) -> Body:
         at += 2
         if ending != b"\r\n":
             body.broken = not b"\r\n".startswith(ending)
-            body.late = len(data) <= at and b"\n" not in ending
             return body
 
 
@@ -125,6 +123,7 @@ def _read_trailers(data: bytes, at: int, body: Body) -> Body:
     while True:
         line, at = _line(data, at)
         if line is None:
+            body.broken = len(data) - at > _TRAILER_LIMIT
             return body
         if not line:
             body.used, body.whole = at, True

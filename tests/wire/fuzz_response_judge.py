@@ -1,6 +1,6 @@
 """Sends bytes as an upstream and holds what clients see against what they may see.
 
-Three readers judge: the model (`fuzz_response_reader`) says of which kind the bytes are; the strict reader and h11 each
+Three readers judge: the model (`fuzz_response_model`) says of which kind the bytes are; the strict reader and h11 each
 read what the client received; and h11 reads the upstream's own bytes, where nothing that counts as whole may be another
 response. Invariant: a client sees one whole response, a visible abort, or the gateway's own 502 or 504, and after
 anything broken or surplus another client's answer comes on a fresh connection and is its own.
@@ -17,7 +17,7 @@ from tests.proxy.harness import OTHER_SECRET, Client, Gate, Upstream, get, probl
 from tests.proxy.wire_reader import Message, read_responses
 from tests.wire.fuzz_abnf import real
 from tests.wire.fuzz_request_judge import exchange_of
-from tests.wire.fuzz_response_reader import (
+from tests.wire.fuzz_response_model import (
     BROKEN,
     NO_HEAD,
     NO_RESPONSE,
@@ -151,8 +151,10 @@ def check(judged: Judged, asked: Context, seen: Seen, ending: str, *, at_once: b
     if final is not None and _is_own(judged, final, seen):
         assert judged.kind in {NO_RESPONSE, NO_HEAD, BROKEN, SURPLUS}, (judged, final)
         in_vain = judged.kind == NO_HEAD and ending == "is silent"
-        # A client that leaves its own body unfinished is the silent one.
-        assert final.status == ((408 if asked.unfinished else 504) if in_vain else 502), (judged, final)
+        # A client that leaves its own body unfinished is the silent one, unless it waits to be asked for it.
+        waits = asked.expects and not any(each.status == 100 for each in judged.interims)
+        late = 408 if asked.unfinished and not waits else 504
+        assert final.status == (late if in_vain else 502), (judged, final)
         assert asked.method == b"HEAD" or problem(final)
         return str(final.status)
     whole_at_end = judged.kind == OPEN and judged.until_end and ending == "ends"
@@ -162,7 +164,7 @@ def check(judged: Judged, asked: Context, seen: Seen, ending: str, *, at_once: b
         _check_whole(judged, asked, final)
         return WHOLE
     assert judged.kind in {BROKEN, SURPLUS, OPEN}, (judged, answers)
-    assert judged.kind == OPEN or not at_once or judged.late, "nothing goes out of what is known to be broken"
+    assert judged.kind == OPEN or not at_once, "nothing goes out of what is known to be broken"
     assert seen.aborted, (judged, answers)
     if final is not None:
         assert judged.head is not None
@@ -202,7 +204,7 @@ def _check_reuse(judged: Judged, seen: Seen) -> None:
             assert not seen.reusable, "it was not to be kept"
         elif not real(head.fields, b"keep-alive"):
             assert seen.reusable, "it was to be kept"
-    elif judged.kind in {NO_RESPONSE, BROKEN, SURPLUS} and not judged.late:
+    elif judged.kind in {NO_RESPONSE, BROKEN, SURPLUS}:
         assert not seen.reusable, "it broke a rule, and is never used again"
 
 

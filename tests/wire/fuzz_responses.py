@@ -44,6 +44,7 @@ CONTEXTS: Final = [
     _context(b"GET", minor=0, keeps=False),
     _context(b"GET", b"Connection: keep-alive\r\n", minor=0),
     _context(b"POST", b"Expect: 100-continue\r\nContent-Length: 5\r\n", b"hello", expects=True),
+    _context(b"POST", b"Expect: 100-continue\r\nContent-Length: 5\r\n", expects=True, unfinished=True, keeps=False),
     _context(b"GET", b"Connection: Upgrade\r\nUpgrade: websocket\r\n", websocket=True),
     _context(b"POST", b"Content-Length: 5\r\n", b"he", unfinished=True, keeps=False),
     _context(b"POST", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),

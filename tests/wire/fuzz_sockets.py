@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from tests.proxy.wire_reader import Incomplete, read_request
 from tests.wire import fuzz_request_judge as front
 from tests.wire import fuzz_response_judge as back
-from tests.wire.fuzz_request_reader import BODY_LIMIT, COUNT_LIMIT, LINE_LIMIT, SECTION_LIMIT
-from tests.wire.fuzz_request_reader import judge as judge_requests
-from tests.wire.fuzz_response_reader import TUNNEL, judge
+from tests.wire.fuzz_request_model import BODY_LIMIT, COUNT_LIMIT, LINE_LIMIT, SECTION_LIMIT
+from tests.wire.fuzz_request_model import judge as judge_requests
+from tests.wire.fuzz_response_model import TUNNEL, judge
 from tests.wire.fuzz_responses import context
 from tests.wire.live import Live, live, run
 

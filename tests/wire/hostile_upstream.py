@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.proxy.harness import OTHER_SECRET, SECRET
 from tests.proxy.wire_reader import Incomplete, Message, NotHttp, read_request
-from tests.wire.live import live
+from tests.wire.live import live, wants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.proxy.upstream_connection import UpstreamConnection
-    from tests.wire.live import Client, Live
+    from tests.wire.live import Live
+    from tests.wire.live_clients import Client
 
 _BLOCK: Final = 1 << 16
 _TURNS: Final = 3000
@@ -202,20 +203,10 @@ class HostileUpstream:
         """Let the gateway read what it is willing to read, and say what it has to say to that."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-            if not self._has_unread():
+            lent = [each.transport for pool in self.gate.worker.pools for each in pool.targets[0].connections]
+            if not any(map(wants, lent)):
                 break
         await asyncio.sleep(0)
-
-    def _has_unread(self) -> bool:
-        for pool in self.gate.worker.pools:
-            for each in pool.targets[0].connections:
-                raw = each.transport.get_extra_info("socket")
-                if raw is None or raw.fileno() < 0 or not each.transport.is_reading():
-                    continue
-                with suppress(OSError):  # closed since
-                    if struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]:
-                        return True
-        return False
 
     def forget(self) -> None:
         """Let go of every connection."""

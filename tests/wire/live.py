@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import socket
-import ssl
 import struct
 import termios
 import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import pytest
 import uvloop
 
 from gateway.errors import StoreUnavailable
@@ -25,9 +25,11 @@ from gateway.keys.secret import digest
 from gateway.proxy.assembly import assemble, key_cache
 from gateway.settings.model import Settings
 from tests.proxy.harness import DEFECTS, SECRET, record
-from tests.proxy.wire_reader import Incomplete, Message, NotHttp, read_request, read_responses
+from tests.proxy.wire_reader import Incomplete, Message, NotHttp, read_request
+from tests.wire.live_clients import Client, TlsClient
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from gateway.keys.record import CredentialRecord
@@ -36,10 +38,14 @@ if TYPE_CHECKING:
     # What an upstream says to one request; "" closes nothing. None: it says nothing.
     Answer = Callable[[Message], bytes | None]
 
-_BLOCK: Final = 1 << 16
 _QUIET_TURNS: Final = 3
 """Turns of the loop in which nothing may happen any more before all is taken to be settled."""
-_TURNS: Final = 200
+_TURNS: Final = 5000
+"""Far from what any case takes to settle."""
+_SPINS: Final = 200
+"""Turns of the loop before waiting costs the processor nothing."""
+_PATIENCE: Final = 30_000
+"""Turns of a millisecond or more before something is taken never to happen; far from what any case takes."""
 
 
 def run(coroutine: Awaitable[None]) -> None:
@@ -52,6 +58,16 @@ def ok(request: Message) -> bytes:
     """A small answer that names what was asked for."""
     body = request.method + b" " + request.target
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + (b"" if request.method == b"HEAD" else body)
+
+
+def wants(transport: asyncio.Transport) -> bool:
+    """Whether bytes wait for it in the kernel, and it is willing to read them."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0 or not transport.is_reading():
+        return False
+    with suppress(OSError):  # closed since
+        return bool(struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0])
+    return False
 
 
 class Keys:
@@ -146,135 +162,6 @@ class Upstream:
         self.faults.clear()
 
 
-class Client:
-    """A connection to the gateway, spoken by hand; `state` says how it stands after `Live.settled`."""
-
-    def __init__(self, gate: Live, connection: socket.socket) -> None:
-        self._gate = gate
-        self.socket = connection
-        self.received = b""
-        self.ended = False
-        """The gateway closed its half properly."""
-        self.was_reset = False
-        self.methods: list[bytes] = []
-        """Of what was sent, for reading the answers; `ask` fills it in."""
-
-    async def send(self, *pieces: bytes) -> None:
-        """Send, each piece in a read of the gateway's own."""
-        for piece in pieces:
-            with suppress(ConnectionError):  # the gateway has closed: what it said before is to be judged
-                self.socket.setblocking(False)  # noqa: FBT003  its only argument
-                await self._gate.loop.sock_sendall(self.socket, piece)
-            await self._gate.settled(turns=2)
-
-    def take(self) -> int:
-        """Read what is here, and notice an end."""
-        taken = 0
-        while not (self.ended or self.was_reset):
-            try:
-                data = self.socket.recv(_BLOCK)
-            except BlockingIOError:
-                break
-            except ConnectionError:
-                self.was_reset = True
-                break
-            if not data:
-                self.ended = True
-            self.received += data
-            taken += len(data)
-        return taken
-
-    @property
-    def answers(self) -> list[Message]:
-        """The responses that came, interim ones too; raises NotHttp for anything that a strict reader refuses."""
-        return read_responses(self.received, self.methods, ended=self.ended)
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-class TlsClient(Client):
-    """The same with TLS, on buffers in memory: what goes over the wire, and when, is the test's to say."""
-
-    def __init__(self, gate: Live, connection: socket.socket, context: ssl.SSLContext, name: str) -> None:
-        super().__init__(gate, connection)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
-        self.shaken = False
-        self.error: ssl.SSLError | None = None
-        """An alert of the gateway's, or our own complaint."""
-        self.raw_received = b""
-        """The beginning of what came, as it came."""
-        self.fin = False
-        """The TCP connection has ended; `ended` is close_notify."""
-
-    def step(self) -> bytes:
-        """Go on with the handshake as far as it goes without the gateway; returns what is to be sent for it."""
-        try:
-            self.tls.do_handshake()
-            self.shaken = True
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            self.error = error
-        return self._outgoing.read()
-
-    async def shake_hands(self) -> None:
-        while not (self.shaken or self.error or self.was_reset or self.fin):
-            await self.send_raw(self.step())
-            await self._gate.settled()
-
-    async def send_raw(self, *pieces: bytes) -> None:
-        await super().send(*pieces)
-
-    async def send(self, *pieces: bytes) -> None:
-        """Send each piece as a record of its own, in a read of the gateway's own."""
-        for piece in pieces:
-            self.tls.write(piece)
-            await super().send(self._outgoing.read())
-
-    async def send_end(self) -> None:
-        """Send close_notify, and no FIN."""
-        with suppress(ssl.SSLError):
-            self.tls.unwrap()
-        await super().send(self._outgoing.read())
-
-    def take(self) -> int:
-        """See Client; what the handshake needs is left for `step`."""
-        taken = self._take_raw()
-        while self.shaken and not self.ended and self.error is None:
-            try:
-                data = self.tls.read(_BLOCK)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:
-                data = b""
-            except ssl.SSLError as error:
-                self.error = error
-                break
-            if not data:
-                self.ended = True
-            self.received += data
-        return taken
-
-    def _take_raw(self) -> int:
-        taken = 0
-        while not (self.fin or self.was_reset):
-            try:
-                data = self.socket.recv(_BLOCK)
-            except BlockingIOError:
-                break
-            except ConnectionError:
-                self.was_reset = True
-                break
-            self.fin = not data
-            self.raw_received = (self.raw_received + data)[:4096]
-            self._incoming.write(data)
-            taken += len(data)
-        return taken
-
-
 class Live:
     """See the module; made by `live`."""
 
@@ -333,20 +220,29 @@ class Live:
                 break
             if quiet > _QUIET_TURNS:
                 break
+        else:
+            pytest.fail(f"still not settled after {_TURNS} turns of the loop: {self._told()}")
         assert not DEFECTS.records, [each.getMessage() + repr(each.exc_info) for each in DEFECTS.records]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let everybody go on, and clients read, until something is so; it fails only where that will never be."""
+        for turn in range(_PATIENCE):
+            for client in self.clients:
+                client.take()
+            if condition():
+                return
+            await asyncio.sleep(0 if turn < _SPINS else 0.001)
+        pytest.fail(f"nothing happens any more: {self._told()}")
+
+    def _told(self) -> str:
+        return f"received {[each.received[:60] for each in self.clients]}, of {self.worker.connections}"[:2000]
 
     def has_unread(self) -> bool:
         """Whether bytes wait in the kernel that the gateway is willing to read."""
         transports = [each.transport for each in self.worker.connections]
         if self.worker.tls is not None:
             transports += [each.raw for each in self.worker.tls.handshakes]
-        for transport in transports:
-            raw = transport.get_extra_info("socket")
-            if raw is None or raw.fileno() < 0 or not transport.is_reading():
-                continue
-            if struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]:
-                return True
-        return False
+        return any(map(wants, transports))
 
     def close_clients(self) -> None:
         for each in self.clients:

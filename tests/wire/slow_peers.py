@@ -9,19 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from tests.wire.live import Live, UpstreamPeer
 
 _RESET: Final = struct.pack("ii", 1, 0)
 SLICE: Final = 0.02
 """Seconds between looks."""
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something to come true; the test's own time limit is the only one."""
-    while not condition():
-        await asyncio.sleep(SLICE)
 
 
 class SlowClient:
@@ -96,10 +90,10 @@ async def slow_client(gate: Live, first: bytes = b"", *, room: int = 16_384) -> 
 
 async def upstream_peer(gate: Live) -> UpstreamPeer:
     """The connection that the gateway opens for a request, once it has sent something."""
-    await until(lambda: any(each.received for each in gate.upstream.connections))
+    await gate.until(lambda: any(each.received for each in gate.upstream.connections))
     return gate.upstream.connections[-1]
 
 
 async def all_over(gate: Live) -> None:
     """Nothing is done for anybody any more, and nobody is connected."""
-    await until(lambda: not gate.worker.in_flight and not gate.worker.streaming and not gate.worker.connections)
+    await gate.until(lambda: not gate.worker.in_flight and not gate.worker.streaming and not gate.worker.connections)

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from tests.wire.conftest import Tried
     from tests.wire.hostile_upstream import HostileUpstream
-    from tests.wire.live import Client, Live
+    from tests.wire.live import Live
+    from tests.wire.live_clients import Client
 
 SECTION = "cross-talk"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -17,7 +17,8 @@ from tests.wire.live import run
 if TYPE_CHECKING:
     from tests.wire.conftest import Tried
     from tests.wire.hostile_upstream import HostileUpstream, Line
-    from tests.wire.live import Client, Live
+    from tests.wire.live import Live
+    from tests.wire.live_clients import Client
 
 SECTION = "hostile upstream: ends, silence, retries"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -147,22 +148,24 @@ def test_a_client_of_http_1_0_sees_an_abort_too(name: str, how: str, tried: Trie
 # --- silence ----------------------------------------------------------------------------------------------------------
 
 
-def test_silence_at_any_moment(tried: Tried) -> None:
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_silence_at_any_moment(where: str, tried: Tried) -> None:
     """Before and within the head it is a 504, within the body an abort; all at once, so that they wait only once."""
     response = WHOLE["chunks"]
     begins = response.index(b"\r\n\r\n") + 4
+    offsets = range(begins) if where == "head" else range(begins, len(response))
+    limits = {"head_timeout_seconds": 3600, "body_timeout_seconds": 3600, f"{where}_timeout_seconds": 0.3}
 
     async def story() -> None:
-        quick = {"head_timeout_seconds": 0.3, "body_timeout_seconds": 0.3}
-        async with hostile(upstream=quick) as (gate, upstream):
+        async with hostile(upstream=limits) as (gate, upstream):
             begun = []
-            for at in range(len(response)):
+            for at in offsets:
                 client, line = await begin(gate, request(b"/first/%d" % at), upstream=upstream)
                 await line.say(response[:at])
                 begun.append((at, client, line))
             for at, client, line in begun:
                 await outcome(gate, client)
-                if at < begins:
+                if where == "head":
                     assert final(client) == LATE, at
                 else:
                     assert client.was_reset, at

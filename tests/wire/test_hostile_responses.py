@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.hostile_good import GOOD_ANSWERS
 from tests.wire.hostile_responses import (
     BROKEN_BODIES,
     BROKEN_HEADS,
     GOOD,
-    GOOD_ANSWERS,
     HEAD,
     INTERIMS,
     SURPLUS,
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from tests.proxy.wire_reader import Message
     from tests.wire.conftest import Tried
     from tests.wire.hostile_upstream import HostileUpstream
-    from tests.wire.live import Client, Live
+    from tests.wire.live import Live
+    from tests.wire.live_clients import Client
 
 _SHORT = 400
 """Up to here a response is cut at every offset, and sent byte by byte; a longer one near its ends and its lines."""

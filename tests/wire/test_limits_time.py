@@ -9,7 +9,6 @@ import pytest
 
 from tests.proxy.harness import KEY_FIELD, get, post, problem
 from tests.wire.cases import HOST, SECOND
-from tests.wire.cases_battery import until
 from tests.wire.live import live, run
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def test_a_head_that_comes_to_no_end(tried: Tried) -> None:
         async with live(server={"client_head_timeout_seconds": SHORT}) as gate:
             alone = [await gate.ask(begun) for begun in HEADS]
             later = [await gate.ask(SECOND + begun, methods=[b"GET", b"GET"]) for begun in HEADS]
-            await until(gate, lambda: all(each.ended for each in alone + later))
+            await gate.until(lambda: all(each.ended for each in alone + later))
             for client in alone:
                 (answer,) = client.answers
                 assert problem(answer)["code"] == "request_timeout"
@@ -58,14 +57,18 @@ def test_a_head_that_comes_to_no_end(tried: Tried) -> None:
     tried("limits of time", 2 * len(HEADS))
 
 
-def test_a_head_that_dribbles_in_has_no_more_time(tried: Tried) -> None:
+@pytest.mark.parametrize(
+    ("begun", "piece"),
+    [(b"GET / HTTP/1.1\r\n", b"A: b\r\n"), (b"G", b"a"), (b"GET / HT", b"a"), (b"\r\nGET ", b"a")],
+)
+def test_a_head_that_dribbles_in_has_no_more_time(begun: bytes, piece: bytes, tried: Tried) -> None:
     async def whole() -> None:
         async with live(server={"client_head_timeout_seconds": SHORT}) as gate:
             client = await gate.client()
             client.methods = [b"GET"]
-            await client.send(b"GET / HTTP/1.1\r\n")
-            while not client.ended:  # for ever, if each line gave it more time
-                await client.send(b"A: b\r\n")
+            await client.send(begun)
+            while not (client.ended or client.was_reset):  # for ever, if each byte gave it more time
+                await client.send(piece)
                 await asyncio.sleep(0.02)
             (answer,) = client.answers
             assert answer.status == 408
@@ -81,8 +84,8 @@ def test_a_body_that_comes_to_no_end(tried: Tried) -> None:
     async def whole() -> None:
         async with live(server={"client_body_timeout_seconds": SHORT}) as gate:
             clients = [await gate.ask(begun) for begun in BODIES]
-            await until(gate, lambda: all(each.ended for each in clients))
-            await until(gate, lambda: all(each.ended for each in gate.upstream.connections))
+            await gate.until(lambda: all(each.ended for each in clients))
+            await gate.until(lambda: all(each.ended for each in gate.upstream.connections))
             for client in clients:
                 (answer,) = client.answers
                 assert problem(answer)["code"] == "request_timeout"
@@ -100,8 +103,10 @@ def test_an_idle_connection_is_closed_without_a_word(before: bytes, tried: Tried
             client = await gate.client()
             client.methods = [b"GET"]
             await client.send(before)
-            await until(gate, lambda: client.ended)
+            await gate.until(lambda: client.ended or client.was_reset)
+            assert not client.was_reset
             assert len(client.answers) == before.count(b"GET")
+            await gate.until(lambda: not gate.worker.connections)
 
     run(whole())
     tried("limits of time", 1)

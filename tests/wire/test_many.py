@@ -11,11 +11,11 @@ import pytest
 from tests.proxy.harness import KEY_FIELD, OTHER_SECRET, get, problem
 from tests.proxy.wire_reader import read_responses
 from tests.wire.live import live, run
-from tests.wire.slow_peers import SLICE, all_over, slow_client, until
+from tests.wire.slow_peers import SLICE, all_over, slow_client
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Tried
-    from tests.wire.live import Client
+    from tests.wire.live_clients import Client
 
 SECTION = "slow and many"
 
@@ -34,10 +34,10 @@ def test_connections_above_the_limit_are_told_so(tried: Tried) -> None:
     async def case() -> None:
         async with live(server={"max_connections": 50}) as gate:
             held = [await gate.client() for _ in range(50)]
-            await until(lambda: len(gate.worker.connections) == 50)
+            await gate.until(lambda: len(gate.worker.connections) == 50)
             refused = [await gate.ask(get()) for _ in range(30)]
             for each in refused:
-                await until(partial(_answered, each))
+                await gate.until(partial(_answered, each))
                 assert_overloaded(each)
                 assert each.ended
             assert not gate.upstream.connections
@@ -45,7 +45,7 @@ def test_connections_above_the_limit_are_told_so(tried: Tried) -> None:
             for each in held[:3]:
                 gate.clients.remove(each)
                 each.close()
-            await until(lambda: len(gate.worker.connections) - gate.worker.turned_away == 47)
+            await gate.until(lambda: len(gate.worker.connections) - gate.worker.turned_away == 47)
             again = await gate.ask(get())  # those who were turned away are still there, and take no place
             assert [each.status for each in again.answers] == [200]
             tried(SECTION, 80)
@@ -117,7 +117,7 @@ def test_what_is_thrown_away_has_bounds(tried: Tried) -> None:
                     sender.read()
                 await asyncio.sleep(0)
             assert sent < 64 << 20
-            await until(lambda: not gate.worker.connections)
+            await gate.until(lambda: not gate.worker.connections)
             await stayer.read_to_end()
             assert stayer.received.startswith(b"HTTP/1.1 401 ")
             assert not stayer.was_reset

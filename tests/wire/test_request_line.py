@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.proxy.harness import KEY_FIELD, get
+from tests.proxy.harness import KEY_FIELD, get, problem
 from tests.wire.cases import HOST, KEYED, MALFORMED, METHOD, TARGET, VERSION, Forwarded, Refused, line, path
 from tests.wire.cases_battery import try_case
+from tests.wire.live import live, run
 
 if TYPE_CHECKING:
     from tests.wire.cases import Case
@@ -144,3 +145,19 @@ CASES: list[Case] = [*SHAPES, *VERSIONS, *METHODS, *LINE_ENDINGS, *PROTOCOLS, *F
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_request_line(case: Case, tried: Tried) -> None:
     tried("request lines", try_case(case))
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET / HTTP/1.1\n", b"GET / HT\rT", b"\n", b"\x16\x03\x01\x02\x00\x01", b"\0", b" "]
+)
+def test_what_can_be_no_request_line_is_refused_before_its_end(begun: bytes, tried: Tried) -> None:
+    """Nobody has to wait for the time of a head to be told, TLS on the plain port least of all."""
+
+    async def case() -> None:
+        async with live() as gate:
+            client = await gate.ask(begun, methods=[b"GET"])
+            assert [(each.status, problem(each)["code"]) for each in client.answers] == [MALFORMED]
+            assert client.ended
+
+    run(case())
+    tried("request lines", 1)

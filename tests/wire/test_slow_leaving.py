@@ -9,7 +9,7 @@ import pytest
 
 from tests.proxy.harness import KEY_FIELD, get
 from tests.wire.live import live, run
-from tests.wire.slow_peers import SLICE, SlowClient, all_over, slow_client, until, upstream_peer
+from tests.wire.slow_peers import SLICE, SlowClient, all_over, slow_client, upstream_peer
 from tests.wire.test_slow_reading import BIG, SWITCHING, UPGRADE
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ async def receiving(gate: Live, client: SlowClient) -> None:
     await client.send(get())
     peer = await upstream_peer(gate)
     peer.transport.write(PART)
-    await until(client.read)
+    await gate.until(client.read)
 
 
 async def held_back(gate: Live, client: SlowClient) -> None:
@@ -60,13 +60,13 @@ async def not_reading(gate: Live, client: SlowClient) -> None:
     await client.send(get())
     peer = await upstream_peer(gate)
     peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG + bytes(BIG))
-    await until(lambda: any(each.flow.writing_paused for each in gate.worker.connections))
+    await gate.until(lambda: any(each.flow.writing_paused for each in gate.worker.connections))
 
 
 async def pipelining(gate: Live, client: SlowClient) -> None:
     """So much is asked ahead that the gateway reads no more."""
     await client.send(get() * 1500)
-    await until(lambda: any(each.flow.stops for each in gate.worker.connections))
+    await gate.until(lambda: any(each.flow.stops for each in gate.worker.connections))
 
 
 async def tunnelling(gate: Live, client: SlowClient) -> None:
@@ -74,7 +74,7 @@ async def tunnelling(gate: Live, client: SlowClient) -> None:
     await client.send(UPGRADE)
     peer = await upstream_peer(gate)
     peer.transport.write(SWITCHING)
-    await until(client.read)
+    await gate.until(client.read)
 
 
 async def stuck_tunnel(gate: Live, client: SlowClient) -> None:
@@ -109,10 +109,10 @@ def test_a_client_that_leaves_ends_what_was_done_for_it(
             assert gate.worker.in_flight == 1
             client.leave(manner)
             if not peer.transport.is_reading():
-                await until(lambda: not gate.worker.connections)
+                await gate.until(lambda: not gate.worker.connections)
                 peer.transport.resume_reading()  # else it cannot notice
-            await until(lambda: peer.ended)
-            await until(lambda: not gate.worker.in_flight and not gate.worker.streaming)
+            await gate.until(lambda: peer.ended)
+            await gate.until(lambda: not gate.worker.in_flight and not gate.worker.streaming)
             if manner == "half":
                 await client.read_to_end()
             await all_over(gate)
@@ -135,7 +135,7 @@ def test_a_client_that_closes_while_it_is_held_back_is_noticed(tried: Tried) -> 
                 client.send_what_goes(bytes(1 << 16))
                 await asyncio.sleep(0)
             client.leave("half")
-            await until(lambda: not gate.worker.in_flight)
+            await gate.until(lambda: not gate.worker.in_flight)
             assert gate.worker.pools[0].targets[0].in_flight == 0
 
     run(case())
@@ -150,9 +150,9 @@ def test_a_websocket_may_close_one_half_first(tried: Tried) -> None:
             (peer,) = gate.upstream.connections
             peer.keeps_its_half = True
             client.leave("half")
-            await until(lambda: peer.ended)
+            await gate.until(lambda: peer.ended)
             peer.transport.write(b"still here")
-            await until(lambda: client.read() or client.over)
+            await gate.until(lambda: client.read() or client.over)
             assert client.received.endswith(b"still here")
             peer.transport.close()
             await client.read_to_end()

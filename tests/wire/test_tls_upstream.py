@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.wire.conftest import Tried
-    from tests.wire.live import Live
 
 LARGE = bytes(range(256)) * 8192  # 2 MiB
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAA\r\n"
@@ -35,13 +34,6 @@ def behind(**changes: Any) -> ssl.SSLContext:  # noqa: ANN401  attributes of a c
 def trusting(**changes: object) -> dict[str, Any]:
     """Settings that believe the authority of the tests."""
     return {"tls": {"ca_file": authority().file, **changes}}
-
-
-async def until(gate: Live, condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await gate.settled()
-            await asyncio.sleep(0.001)
 
 
 def send_fin(transport: asyncio.Transport) -> None:
@@ -96,7 +88,7 @@ def expect(server: ssl.SSLContext, log: str, caplog: pytest.LogCaptureFixture, t
     async def refused(upstream: dict[str, Any]) -> None:
         async with live(upstream=upstream) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             assert [(each.status, problem(each)["code"]) for each in client.answers] == [(502, "upstream_unreachable")]
             assert not gate.worker.pools[0].targets[0].connections
 
@@ -111,7 +103,7 @@ def test_an_upstream_whose_certificate_is_good(tried: Tried) -> None:
         async with live(upstream_tls=behind(), upstream=trusting(minimum_version="1.3")) as gate:
             for _ in range(5):
                 client = await gate.ask(get())
-                await until(gate, lambda each=client: each.answers)  # type: ignore[misc]
+                await gate.until(lambda each=client: each.answers)  # type: ignore[misc]
                 assert client.answers[0].status == 200
             assert len(gate.upstream.connections) == 1, "tickets must not keep a connection from being used again"
             shown = gate.upstream.connections[0].transport.get_extra_info("ssl_object")
@@ -167,7 +159,7 @@ def test_plain_http_where_tls_was_expected(caplog: pytest.LogCaptureFixture, tri
         target = f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}"
         async with live(upstream={"targets": [target], **trusting()}) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             assert client.answers[0].status == 502
         plain.close()
 
@@ -183,7 +175,7 @@ def test_an_upstream_that_never_ends_its_handshake(caplog: pytest.LogCaptureFixt
         settings = {"targets": [target], "connect_timeout_seconds": 0.05, **trusting()}
         async with live(upstream=settings) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             assert client.answers[0].status == 502
             assert not gate.worker.pools[0].targets[0].in_flight
         silent.close()
@@ -199,7 +191,7 @@ def test_a_client_certificate_is_shown_where_it_is_asked_for(version: ssl.TLSVer
         server = behind(verify_mode=ssl.CERT_REQUIRED, maximum_version=version)
         async with live(upstream_tls=server, upstream=trusting(**issued("gateway.test").table())) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             assert client.answers[0].status == 200
             peer = gate.upstream.connections[0].transport.get_extra_info("peercert")
             assert peer["subjectAltName"] == (("DNS", "gateway.test"),)
@@ -212,7 +204,7 @@ def test_another_name_and_no_name_at_all(tried: Tried) -> None:
     async def case(server: ssl.SSLContext, tls: dict[str, Any]) -> None:
         async with live(upstream_tls=server, upstream={"tls": tls}) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             assert client.answers[0].status == 200
 
     named = authority().server(issued("api.test"))
@@ -232,7 +224,7 @@ def test_bodies_are_the_same_both_ways_with_tls_on_both_sides(version: ssl.TLSVe
             client = await gate.tls_client(authority().context())
             client.methods = [b"POST"]
             sending = asyncio.ensure_future(client.send(post(LARGE)))
-            await until(gate, lambda: len(client.received) > len(LARGE))
+            await gate.until(lambda: len(client.received) > len(LARGE))
             await sending
             assert client.answers[0].body == LARGE
 
@@ -257,9 +249,9 @@ def test_a_bare_fin_ends_no_response(ending: str, minor: int, tried: Tried) -> N
         async with live(upstream_tls=behind(), upstream=trusting()) as gate:
             gate.upstream.answer = lambda _: ENDINGS[ending]
             client = await gate.ask(get().replace(b"HTTP/1.1", b"HTTP/1.%d" % minor))
-            await until(gate, lambda: b"half" in client.received)
+            await gate.until(lambda: b"half" in client.received)
             send_fin(gate.upstream.connections[0].transport)
-            await until(gate, lambda: client.was_reset or client.ended)
+            await gate.until(lambda: client.was_reset or client.ended)
             assert client.was_reset
             assert not client.received.endswith(b"0\r\n\r\n")
 
@@ -273,9 +265,9 @@ def test_close_notify_ends_a_response_that_lasts_until_then(minor: int, tried: T
         async with live(upstream_tls=behind(), upstream=trusting()) as gate:
             gate.upstream.answer = lambda _: ENDINGS["until the end of the connection"]
             client = await gate.ask(get().replace(b"HTTP/1.1", b"HTTP/1.%d" % minor))
-            await until(gate, lambda: b"half" in client.received)
+            await gate.until(lambda: b"half" in client.received)
             gate.upstream.connections[0].transport.close()
-            await until(gate, lambda: client.received.endswith(b"half" if minor == 0 else b"0\r\n\r\n"))
+            await gate.until(lambda: client.received.endswith(b"half" if minor == 0 else b"0\r\n\r\n"))
             assert client.answers[0].body == b"half"
             assert not client.was_reset
 
@@ -288,7 +280,7 @@ def test_an_idle_connection_that_ends_is_dropped_at_once(how: str, tried: Tried)
     async def case() -> None:
         async with live(upstream_tls=behind(), upstream=trusting()) as gate:
             client = await gate.ask(get())
-            await until(gate, lambda: client.answers)
+            await gate.until(lambda: client.answers)
             [target] = gate.worker.pools[0].targets
             assert len(target.idle) == 1
             transport = gate.upstream.connections[0].transport
@@ -298,9 +290,9 @@ def test_an_idle_connection_that_ends_is_dropped_at_once(how: str, tried: Tried)
                 send_fin(transport)
             else:
                 transport.abort()
-            await until(gate, lambda: not target.connections)
+            await gate.until(lambda: not target.connections)
             again = await gate.ask(get())
-            await until(gate, lambda: again.answers)
+            await gate.until(lambda: again.answers)
             assert again.answers[0].status == 200
 
     run(case())
@@ -317,7 +309,7 @@ def test_health_checks_use_the_same_context(tried: Tried) -> None:
         settings = {"tls": tls, "health_path": "/health", "health_interval_seconds": 0.01, "health_timeout_seconds": 5}
         async with live(upstream_tls=server, upstream=settings) as gate:
             checks = asyncio.ensure_future(check_health(gate.worker.pools[0]))
-            await until(gate, lambda: len(gate.upstream.requests) > 3)
+            await gate.until(lambda: len(gate.upstream.requests) > 3)
             assert gate.worker.pools[0].targets[0].healthy
             checks.cancel()
             await asyncio.gather(checks, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 Written from the ABNF and from the contract (`docs/behavior.md`), without a line of the gateway. Invariant: one answer
 for every stream, however it is cut, but for what the cutting itself decides: whether a body that nobody wants had
-arrived whole when its request was refused (`may_end`), and how soon a broken body was noticed (`statuses`).
+arrived whole when its request was refused (`may_end`), and whether it broke before it was too long (`statuses`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _DROPPED: Final = frozenset(
     b" x-original-uri x-forwarded-uri x-forwarded-method x-original-host x-forwarded-path x-override-url".split()
 )
 _STANDARD: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
-_METHODS: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _OUR_FORM: Final = re.compile(rb"sk_[0-9A-Za-z]{49}")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 _TARGET: Final = re.compile(rb"[\x21-\x22\x24-\x7e]+")
@@ -121,13 +120,6 @@ def _is_hopeless(data: bytes) -> bool:
     return b"\n" in line or b"\r" in line or bool(line and not TOKEN.fullmatch(line[:1]))
 
 
-def _begins_no_request(data: bytes) -> bool:
-    """Whether the first line, or what is here of it, is refused before its end comes: no CR or LF is in one."""
-    line, ending, _ = data.partition(b"\r\n")
-    line = line if ending else line.removesuffix(b"\r")
-    return b"\n" in line or b"\r" in line or not (line[:1] == b"" or TOKEN.fullmatch(line[:1]))
-
-
 def _too_large(data: bytes, *, whole: bool) -> int:
     line = data.find(b"\r\n")
     if whole and line < 0:
@@ -173,8 +165,6 @@ class _Head:
         self.minor = version[-1:]
         if method in {b"CONNECT", b"TRACE"}:
             self.faults.add(405)
-        if method not in _METHODS and method.upper() in _METHODS:
-            self.faults.add(400)
         if method not in _STANDARD and method.upper() in _STANDARD:
             self.faults.add(400)
         self.judged.method, self.judged.raw_target = method, target

@@ -62,7 +62,6 @@ class Judged:
     """The upstream's connection may serve another request."""
     surplus: bytes = b""
     frames_in_trailers: bool = False
-    late: bool = False
 
 
 def judge(stream: bytes, context: Context) -> Judged:
@@ -71,6 +70,7 @@ def judge(stream: bytes, context: Context) -> Judged:
     while True:
         section, ending, stream = stream.partition(b"\r\n\r\n")
         if not ending:
+            judged.kind = NO_HEAD if _may_be_head(section) else NO_RESPONSE
             return judged
         head = _read_head(section)
         if head is None:
@@ -89,6 +89,13 @@ def judge(stream: bytes, context: Context) -> Judged:
             _read_body(judged, head, stream, context)
             return judged
         judged.interims.append(head)
+
+
+def _may_be_head(begun: bytes) -> bool:
+    """Whether more bytes could make a head of it: a wrong first line is known before it has ended."""
+    line, ending, _ = begun.partition(b"\n")
+    known = min(len(begun), len(b"HTTP/1."))
+    return begun[:known] == b"HTTP/1."[:known] and (not ending or line.endswith(b"\r"))
 
 
 def _read_head(section: bytes) -> Head | None:
@@ -126,7 +133,7 @@ def _read_body(judged: Judged, head: Head, data: bytes, context: Context) -> Non
         judged.kind, judged.body, judged.until_end, judged.keeps = OPEN, data, True, False
         return
     judged.body, judged.surplus = body.payload, data[body.used :] if body.whole else b""
-    judged.frames_in_trailers, judged.late = body.frames_in_trailers, body.broken and body.late
+    judged.frames_in_trailers = body.frames_in_trailers
     judged.kind = BROKEN if body.broken else SURPLUS if judged.surplus else WHOLE if body.whole else OPEN
 
 
