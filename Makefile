@@ -54,7 +54,7 @@ test-audit: .venv/dev.stamp
 	@.ci/system-packages
 	@KEYGATE_LONG=1 .venv/bin/pytest --timeout=0 -m audit tests/e2e
 
-# Ten minutes of mixed load at 2,000 requests/s while everything fails at random moments, half of them on each store
+# Ten minutes of mixed load at 2,000 requests/s on each store, while everything fails at random moments
 # (FAULT_MINUTES, FAULT_SEED, FAULT_STORE=sqlite or postgres), on the compiled gateway where `make compiled` was asked
 # for. `make test` has each fault once.
 faults_on := $(if $(wildcard .venv-compiled/compiled.stamp),.venv-compiled/compiled.stamp,.venv/dev.stamp)

@@ -48,7 +48,9 @@ def sample(pid: int) -> Sample | None:
     """None: it is gone."""
     own = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError, IndexError, ValueError):
-        resident = int((own / "statm").read_text().split()[1]) * _PAGE_BYTES
+        # Less what is mapped from files: a worker's present segment of the spool comes and goes with its 16 MiB.
+        _, pages, of_files, *_ = map(int, (own / "statm").read_text().split())
+        resident = (pages - of_files) * _PAGE_BYTES
         threads = len(list((own / "task").iterdir()))
         return Sample(time.monotonic(), resident, len(list((own / "fd").iterdir())), threads)
     return None
