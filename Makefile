@@ -12,7 +12,7 @@ test: .venv/dev.stamp
 test-compiled: .venv-compiled/compiled.stamp
 	@.ci/system-packages
 	@PYTHONSAFEPATH=1 KEYGATE_EXPECT_COMPILED=1 .venv-compiled/bin/pytest -n auto \
-		tests/proxy tests/policies tests/cache tests/recording tests/e2e
+		tests/proxy tests/policies tests/cache tests/recording tests/wire tests/e2e
 
 # The property tests of the wire, with twenty times as many examples as `make test` tries.
 fuzz: .venv/dev.stamp
