@@ -134,10 +134,10 @@ def slow_upstream(site: Site) -> None:
         left = dict.fromkeys(clients, STREAM_BYTES)
         for each in clients:
             each.sendall(head)
-            each.setblocking(False)  # noqa: FBT003 - its only argument
+            each.settimeout(0)
         _until(lambda: _send_round(left), "the bodies were not taken")
         for each in clients:
-            each.setblocking(True)  # noqa: FBT003
+            each.settimeout(None)
             _read_answers(each, b"HTTP/1.1 200 ", 1)
 
 
@@ -149,7 +149,7 @@ def slow_clients(site: Site) -> None:
             each.sendall(request(site, f"GET /{STREAM_BYTES}"))
         time.sleep(STAY_SECONDS)
         for each in clients:
-            each.setblocking(False)  # noqa: FBT003
+            each.settimeout(0)
         _until(lambda: _read_round(left), "the answers did not come")
 
 
@@ -160,7 +160,7 @@ def paused_tunnels(site: Site) -> None:
             each.sendall(request(site, "GET /ws", "Connection: Upgrade", "Upgrade: websocket"))
             answer = each.recv(12)
             expect(answer == b"HTTP/1.1 101", f"no tunnel but {answer!r}")
-            each.setblocking(False)  # noqa: FBT003
+            each.settimeout(0)
         for _ in range(int(STAY_SECONDS * 10)):
             for each in clients:
                 _send_what_goes(each, 16 * MEBIBYTE)
@@ -228,7 +228,7 @@ def _read_answers(connection: socket.socket, beginning: bytes, count: int) -> No
 
 def _nothing_came(clients: Sequence[socket.socket]) -> None:
     for each in clients:
-        each.setblocking(False)  # noqa: FBT003
+        each.settimeout(0)
         try:
             data = each.recv(100)
         except BlockingIOError:

@@ -65,8 +65,8 @@ def _secrets_masked() -> "Iterator[None]":
         yield
     except Exception as error:
         if isinstance(error, _WRONG_USAGE):
-            message = error.message.replace(_OF_PYDANTIC, "")  # type: ignore[attr-defined]
-            error.message = _WORD.sub(_without_secret, message)  # type: ignore[attr-defined]
+            wrong: Any = error  # to mypy it is any exception
+            wrong.message = _WORD.sub(_without_secret, wrong.message.replace(_OF_PYDANTIC, ""))
         raise
 
 

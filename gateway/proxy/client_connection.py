@@ -26,7 +26,7 @@ from gateway.proxy.request_head import (
     begins_no_request,
     read_request_head,
 )
-from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, SmallReads
+from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, WRITE_BUFFER_BYTES, SmallReads
 
 if TYPE_CHECKING:
     from gateway.proxy.recording import Tail
@@ -35,14 +35,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _HEADS_PER_TURN: Final = 16
 """Requests of one connection that are read before others have their turn."""
-_WRITE_BUFFER_BYTES: Final = 4096
-"""Little: behind it is as much as the event loop reads at once, held whole until the last of it is out."""
 _LINGER_BYTES: Final = 16 * 1_048_576
 _LINGER_SECONDS: Final = 5.0
 _TOLD_AT_ONCE: Final = 1024
 """Connections above `max_connections` that may wait to have read their refusal; further ones are reset unheard."""
-_UNREAD_SECONDS: Final = 1.0
-"""How long bytes that the kernel holds for us may take to be handed to us."""
 
 
 # The states: what the next byte from the client is. Plain numbers, as in `exchange`.
@@ -96,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_pieces = False
         self._reads_soon = False
         self._reprieved = False
-        """Its time was over while bytes of it lay with the kernel; that is said once in a request."""
+        """Its time was over while bytes of it lay with the kernel (`kernel_view.UNREAD_SECONDS`)."""
         self.turned_away = False
         """It is one connection too many, and stays no longer than its refusal takes."""
         self.tail: Tail | None = None
@@ -112,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
         """See asyncio.Protocol."""
         # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         worker = self.worker
         self.origin = ClientOrigin(transport, worker)
         self.flow = ClientFlow(self.transport, worker.ahead_limit, worker.client_body_timeout, worker.client_least_rate)
@@ -200,9 +196,8 @@ class ClientConnection(asyncio.Protocol):
         elif self.state == CLOSED or self.flow.reading_due <= now:
             self._judge_reader(now)
         elif not (self._reprieved or self.flow.stops) and kernel_view.unread(self.transport):
-            # It came in time: deadlines are looked at before sockets, and a process that was stopped looks late.
             self._reprieved = True
-            self.deadline = now + _UNREAD_SECONDS
+            self.deadline = now + kernel_view.UNREAD_SECONDS
         elif self.state == EXCHANGE and self.exchange is not None:
             self.exchange.refuse(answers.BODY_TIMEOUT)
         elif self.pending:

@@ -11,6 +11,10 @@ import struct
 import termios
 from typing import Final
 
+UNREAD_SECONDS: Final = 1.0
+"""How long bytes that the kernel holds for us may take to reach us. Deadlines are looked at before sockets, and a
+process that was stopped looks late: whose bytes lie here at its deadline has sent them in time, and is given this,
+once in a request."""
 OPEN: Final = 0
 ENDED: Final = 1
 """The peer sends no more."""

@@ -9,6 +9,8 @@ a first body that did not come with its head.
 import asyncio
 from typing import Final
 
+WRITE_BUFFER_BYTES: Final = 4096
+"""From here on a peer is slow. Little: behind it is as much as was read at once, held whole until all of it is out."""
 LARGE_READ_BYTES: Final = 131_072
 """Who sends more than this at once sends a large body."""
 TUNNEL_READ_BYTES: Final = 32_768

@@ -22,7 +22,7 @@ from gateway.proxy.response_head import (
     ResponseHead,
     read_response_head,
 )
-from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, SmallReads
+from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, WRITE_BUFFER_BYTES, SmallReads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +33,9 @@ if TYPE_CHECKING:
 HEAD_LIMIT_BYTES: Final = 65_536
 """Longest response head; twice what browsers and servers commonly take."""
 _FIRST_FINAL_STATUS: Final = 200
-_WRITE_BUFFER_BYTES: Final = 4096
-"""Little: see `client_connection`."""
 _FLUSH_SECONDS: Final = 60.0
 _BEGINNING: Final = b"HTTP/1."
 _CR: Final = 0x0D
-_UNREAD_SECONDS: Final = 1.0
-"""How long bytes that the kernel holds for us may take to be handed to us."""
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
 
@@ -87,9 +83,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""
         self._untaken = 0
+        """Bytes of that, when it was looked at last (`_takes_on`)."""
         self._held = False
         self._interims = 0
         self._reprieved = False
+        """As for a client."""
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         """Asks the kernel whether there is anything to be read; None where there is no kernel."""
         self._buffer = b""
@@ -173,9 +171,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.request_progress()
             self.exchange.body_progress()
         elif not (self._reprieved or self._held) and self.has_unread():
-            # It came in time: deadlines are looked at before sockets, and a process that was stopped looks late.
             self._reprieved = True
-            self.deadline += _UNREAD_SECONDS
+            self.deadline += kernel_view.UNREAD_SECONDS
         else:
             self.exchange.upstream_timed_out()
 
@@ -191,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
         """See asyncio.Protocol."""
         # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         raw = transport.get_extra_info("socket")
         descriptor = -1 if raw is None else raw.fileno()
         if descriptor >= 0:

@@ -86,13 +86,13 @@ async def test_a_renewed_certificate_is_shown_without_a_lost_request(
         clients = [asyncio.create_task(_use(site, context, lost, asked, over)) for _ in range(CLIENTS)]
         try:
             for number in (8, 9):
-                await _until(lambda wanted=asked[0] + 4 * CLIENTS: asked[0] >= wanted or lost)  # type: ignore[misc]
+                await _use_more(asked, lost)
                 files(command.directory, issued(serial=number))
                 site.running.process.send_signal(signal.SIGHUP)
                 # Both workers, or the second one would be started with the files of what comes next.
                 while {await asyncio.to_thread(serial, site) for _ in range(30)} != {number}:
                     await asyncio.sleep(0.05)
-            await _until(lambda wanted=asked[0] + 4 * CLIENTS: asked[0] >= wanted or lost)  # type: ignore[misc]
+            await _use_more(asked, lost)
         finally:
             over.set()
             await asyncio.gather(*clients)
@@ -104,6 +104,12 @@ async def test_a_renewed_certificate_is_shown_without_a_lost_request(
         assert "SERVER__TLS__PRIVATE_KEY_FILE" in told["message"]
         assert "not the key of the certificate" in told["message"]
         assert await asyncio.to_thread(serial, site) == 9
+
+
+async def _use_more(asked: list[int], lost: list[str]) -> None:
+    """Until each client was answered some more times, or something is lost."""
+    wanted = asked[0] + 4 * CLIENTS
+    await _until(lambda: asked[0] >= wanted or lost)
 
 
 async def _until(condition: Callable[[], object]) -> None:

@@ -282,11 +282,17 @@ def test_an_upstream_that_takes_an_upload_slowly_has_all_the_time_it_needs() -> 
     assert error_of(client.answer) == (504, "upstream_timeout")
 
 
-def test_a_tunnel_ends_whose_upstream_takes_nothing_more() -> None:
+def stalled_tunnel() -> tuple[Gate, Client]:
+    """One whose upstream has much to read, and reads nothing."""
     gate = Gate(upstream={"body_timeout_seconds": 30})
     client = tunnel(gate)
     gate.upstream.stop_reading()
     client.send(bytes(200_000))
+    return gate, client
+
+
+def test_a_tunnel_ends_whose_upstream_takes_nothing_more() -> None:
+    gate, client = stalled_tunnel()
     gate.advance(29)
     assert not client.gone
     gate.advance(2)
@@ -296,10 +302,7 @@ def test_a_tunnel_ends_whose_upstream_takes_nothing_more() -> None:
 
 
 def test_a_tunnel_goes_on_whose_upstream_takes_it_slowly_and_then_says_nothing() -> None:
-    gate = Gate(upstream={"body_timeout_seconds": 30})
-    client = tunnel(gate)
-    gate.upstream.stop_reading()
-    client.send(bytes(200_000))
+    gate, client = stalled_tunnel()
     for _ in range(5):
         gate.upstream.transport.peer_reads = False
         gate.advance(20)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import ConfigurationError
 from gateway.settings.certificates import validity, warnings
 from gateway.settings.loading import load
 from gateway.settings.model import Settings
 from tests.certificates import authority, issued, openssl
+from tests.settings.complaining import complaint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,13 +22,8 @@ PAIR = issued()
 
 def complaints(tmp_path: Path, table: str, *, proxy: bool = True) -> str:
     """What loading says of a file with this table of a server's or an upstream's TLS."""
-    file = tmp_path / "gateway.toml"
-    file.write_text(f'[[upstreams]]\nname = "a"\ntargets = ["https://a"]\n{table}\n')
-    try:
-        load(file, require_upstream=proxy)
-    except ConfigurationError as error:
-        return error.detail
-    return ""
+    text = f'[[upstreams]]\nname = "a"\ntargets = ["https://a"]\n{table}\n'
+    return complaint(tmp_path, text, proxy=proxy)
 
 
 def server(certificate: object, key: object) -> str:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.errors import ConfigurationError
-from gateway.settings.loading import load
+from tests.settings import complaining
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +16,8 @@ USUAL = '[[upstreams]]\nname = "a"\ntargets = ["http://a"]\n[audit]\n'
 
 
 def complaint(tmp_path: Path, directory: Path, rest: str = "", *, proxy: bool = True) -> str:
-    file = tmp_path / "gateway.toml"
-    file.write_text(f'{USUAL}directory = "{directory}"\n{rest}\n')
-    try:
-        load(file, require_upstream=proxy)
-    except ConfigurationError as error:
-        return error.detail
-    return ""
+    text = f'{USUAL}directory = "{directory}"\n{rest}\n'
+    return complaining.complaint(tmp_path, text, proxy=proxy)
 
 
 def test_one_that_is_there_or_can_be_made_is_no_problem_and_is_not_made(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def rows(connection: Connection, table: str) -> list[tuple[Any, ...]]:
 
 def hold_all(connection: Connection) -> None:
     """What was there is there, and the runs of all segments are to be settled, each once."""
-    found = connection.execute(text(f"SELECT {', '.join(COLUMNS)} FROM audit_segments ORDER BY spool, segment"))  # noqa: S608
+    query = f"SELECT {', '.join(COLUMNS)} FROM audit_segments ORDER BY spool, segment"  # noqa: S608 - ours
+    found = connection.execute(text(query))
     assert [tuple(each) for each in found] == SEGMENTS
     assert rows(connection, "audit_counts") == sorted(COUNTS)
     assert rows(connection, "audit_runs") == [(SPOOL, 100), (SPOOL, 104), (OTHER, 90)]

@@ -73,7 +73,7 @@ async def test_whoever_asks_is_warned_of_a_certificate_that_ends_soon(start: Sta
     async with start() as run:
         await run.until_ready()
         pair = issued(days=5)
-        run.next_settings = patient(tls=pair.table())  # type: ignore[arg-type]  # the one that is no number
+        run.next_settings = patient(tls=pair.table())  # type: ignore[arg-type]  # the others are numbers
         answer = await run.reloaded()
         (warning,) = answer["warnings"]
         assert answer["ok"]

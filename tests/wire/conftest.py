@@ -7,6 +7,7 @@ ran in. A test that failed counts for nothing.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -27,3 +28,9 @@ def tried(record_property: Callable[[str, object], None]) -> Tried:
         record_property("tried", [section, count])
 
     return say
+
+
+@pytest.fixture
+def defects_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """What peers do wrong is in the log as a warning each; pytest would keep a million of them."""
+    caplog.set_level(logging.ERROR, logger="gateway.proxy")

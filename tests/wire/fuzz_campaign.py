@@ -13,16 +13,20 @@ import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.proxy.profiles import scaled
 from tests.wire.fuzz_mutations import Piece, cut, joined, mutated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from tests.wire.conftest import Tried
 
 _DERIVED = 100
 _BYTEWISE_EVERY = 25
@@ -33,6 +37,9 @@ _TOLD_EVERY_SECONDS = 60
 
 class Side(Protocol):
     """What is fuzzed."""
+
+    name: str
+    """What its seeds and its cases are called by."""
 
     def messages(self) -> st.SearchStrategy[list[list[Piece]]]:
         """Valid messages; how they are joined is the side's business."""
@@ -72,6 +79,34 @@ class Tally:
             f"{self.again:,} again on sockets in {seconds:.0f} s ({self.inputs / seconds:.0f}/s; "
             f"{self.inputs / cpu:.0f} per second of CPU); {told}"
         )
+
+
+def kept_seeds(name: str) -> list[Path]:
+    """The inputs of a side that are tried in each run."""
+    return sorted((Path(__file__).parent / "seeds").glob(f"{name}-*.bin"))
+
+
+def briefly(side: Side, tried: Tried) -> None:
+    """The same few seconds in each run."""
+    tally = Tally()
+    one_round(side, 1, tally, examples=scaled(15))
+    side.again_on_sockets(tally.kept)
+    tried(f"fuzz of {side.name}", tally.inputs)
+
+
+def for_long(side: Side, tried: Tried) -> None:
+    """As long as is asked for, with new seeds; how it goes is said on the way."""
+
+    def say(text: str) -> None:
+        print(f"{side.name}, {text}", flush=True)  # noqa: T201 - for whoever waits
+
+    tried(f"fuzz of {side.name}", campaign(side, fuzz_seconds(), new_seed(), say).inputs)
+
+
+def kept(side: Side, seed_file: Path, tried: Tried) -> None:
+    """An input that was worth keeping."""
+    replay(side, seed_file.read_bytes())
+    tried(f"fuzz of {side.name}", 1)
 
 
 def one_round(side: Side, number: int, tally: Tally, *, examples: int, until: float = float("inf")) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.proxy.harness import SECRET, Gate
 from tests.proxy.wire_reader import Incomplete, Message, read_request, read_responses
+from tests.wire.fuzz_gates import Gates
 from tests.wire.fuzz_request_model import (
     BODY_LIMIT,
     COUNT_LIMIT,
@@ -42,7 +43,6 @@ KNOWN_OF_H11: Final = {
 }
 """What h11 says of requests that the gateway accepts; each is stricter than the contract, and none another reading."""
 
-_GATE_LIFE: Final = 400
 Read = tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]
 """Method, target, body, fields."""
 
@@ -58,15 +58,11 @@ class Seen:
     ended: bool = False
 
 
-class Front:
-    """One gate after the other; each serves some hundred inputs, and must then be as if nobody had been there."""
-
-    def __init__(self) -> None:
-        self._served = 0
-        self.gate = self._new_gate()
+class Front(Gates):
+    """Where clients are the ones that are fuzzed."""
 
     @staticmethod
-    def _new_gate() -> Gate:
+    def new_gate() -> Gate:
         limits = {"request_line_limit_bytes": LINE_LIMIT, "header_section_limit_bytes": SECTION_LIMIT}
         return Gate(server={**limits, "header_count_limit": COUNT_LIMIT}, routes=[{"max_body_bytes": BODY_LIMIT}])
 
@@ -116,20 +112,7 @@ class Front:
                     seen.begun = incomplete.begun
                 assert seen.begun is not None, "a head goes out in one write"
                 assert upstream.gone, "what got half a request is never used again"
-        gate.upstreams = [each for each in gate.upstreams if not each.gone]
-        gate.clients.clear()
-        gate.check_counts()
-        assert gate.worker.in_flight == 0
-        self._served += 1
-        if self._served % _GATE_LIFE == 0:
-            self.close()
-            self.gate = self._new_gate()
-        del gate.loop.tasks[:]
-
-    def close(self) -> None:
-        """Nothing may be left of anybody."""
-        self.gate.advance(80, step=20)
-        self.gate.check_nothing_is_left()
+        self.input_over()
 
 
 def exchange_of(upstream: Upstream) -> Exchange | None:
@@ -243,6 +226,8 @@ def check_others(stream: bytes, judged: list[Judged]) -> None:
 
 class RequestSide:
     """What `fuzz_campaign` asks of a side."""
+
+    name = "requests"
 
     def __init__(self) -> None:
         self.front = Front()

@@ -16,6 +16,7 @@ import h11
 from tests.proxy.harness import OTHER_SECRET, Client, Gate, Upstream, get, problem
 from tests.proxy.wire_reader import Message, read_responses
 from tests.wire.fuzz_abnf import real
+from tests.wire.fuzz_gates import Gates
 from tests.wire.fuzz_request_judge import exchange_of
 from tests.wire.fuzz_response_model import (
     BROKEN,
@@ -45,7 +46,6 @@ KNOWN_OF_H11: Final = {
 }
 """What h11 says of responses that the gateway relays whole; each is stricter than the contract."""
 
-_GATE_LIFE: Final = 400
 _SILENCE: Final = 301
 _OTHERS: Final = b"X-API-KEY: " + OTHER_SECRET + b"\r\n"
 
@@ -61,15 +61,11 @@ class Seen:
     """Before the upstream's end: the next request would go there."""
 
 
-class Back:
-    """One gate after the other; each serves some hundred inputs, and must then be as if nobody had been there."""
-
-    def __init__(self) -> None:
-        self._served = 0
-        self.gate = self._new_gate()
+class Back(Gates):
+    """Where the upstream is the one that is fuzzed."""
 
     @staticmethod
-    def _new_gate() -> Gate:
+    def new_gate() -> Gate:
         gate = Gate(upstream={"ejection_failures": 0})
         gate.store.put(OTHER_SECRET, key_id="key_2")
         return gate
@@ -93,7 +89,7 @@ class Back:
         transport = client.transport
         seen = Seen(client.received, transport.aborted, transport.eof_sent and not transport.aborted, reusable)
         idle = reusable and not unfinished
-        again = client.open and exchange_of(upstream) is None and self._served % 2 == 0  # no tunnel, that is
+        again = client.open and exchange_of(upstream) is None and self.served % 2 == 0  # no tunnel, that is
         self._others(client, None if idle else upstream, again=again)
         self._end(client)
         return seen
@@ -123,16 +119,7 @@ class Back:
         for upstream in gate.upstreams:
             if exchange_of(upstream) is not None:
                 upstream.reset()
-        gate.upstreams = [each for each in gate.upstreams if not each.gone]
-        gate.clients.clear()
-        gate.check_counts()
-        assert gate.worker.in_flight == 0
-        self._served += 1
-        if self._served % _GATE_LIFE == 0:
-            gate.advance(80, step=20)
-            gate.check_nothing_is_left()
-            self.gate = self._new_gate()
-        del gate.loop.tasks[:]
+        self.input_over()
 
 
 def check(judged: Judged, asked: Context, seen: Seen, ending: str, *, at_once: bool) -> str:
@@ -258,6 +245,8 @@ def check_others(judged: Judged, asked: Context, stream: bytes, seen: Seen, what
 
 class ResponseSide:
     """What `fuzz_campaign` asks of a side."""
+
+    name = "responses"
 
     def __init__(self) -> None:
         self.back = Back()

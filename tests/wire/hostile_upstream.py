@@ -149,7 +149,7 @@ class HostileUpstream:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self._listener.setblocking(False)  # noqa: FBT003  its only argument
+        self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
         self.lines: list[Line] = []
         """Connections that neither side has closed, as far as is known."""
@@ -161,7 +161,7 @@ class HostileUpstream:
         with suppress(BlockingIOError):
             while True:
                 accepted, _ = self._listener.accept()
-                accepted.setblocking(False)  # noqa: FBT003  its only argument
+                accepted.settimeout(0)
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.lines.append(Line(self, accepted))
                 happened = True

@@ -176,7 +176,7 @@ class Live:
     async def client(self) -> Client:
         """Connect."""
         connection = socket.socket()
-        connection.setblocking(False)  # noqa: FBT003  its only argument
+        connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await self.loop.sock_connect(connection, self.address)
         client = Client(self, connection)

@@ -36,9 +36,17 @@ class Client:
         """Send, each piece in a read of the gateway's own."""
         for piece in pieces:
             with suppress(ConnectionError):  # the gateway has closed: what it said before is to be judged
-                self.socket.setblocking(False)  # noqa: FBT003  its only argument
+                self.socket.settimeout(0)
                 await self._gate.loop.sock_sendall(self.socket, piece)
             await self._gate.settled(turns=2)
+
+    def is_answered(self) -> bool:
+        """Whether anything came that can be read as answers."""
+        return bool(self.answers)
+
+    def over(self) -> bool:
+        """Whether the gateway has closed its half, or reset the connection."""
+        return self.ended or self.was_reset
 
     def take(self) -> int:
         """Read what is here, and notice an end."""

@@ -78,7 +78,7 @@ async def slow_client(gate: Live, first: bytes = b"", *, room: int = 16_384) -> 
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setblocking(False)  # noqa: FBT003  its only argument
+        connection.settimeout(0)
         await asyncio.get_running_loop().sock_connect(connection, gate.address)
         client = SlowClient(connection)
         if first:

@@ -5,48 +5,31 @@
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxy.profiles import scaled
-from tests.wire.fuzz_campaign import Tally, campaign, fuzz_seconds, new_seed, one_round, replay
+from tests.wire import fuzz_campaign
 from tests.wire.fuzz_request_judge import RequestSide
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.wire.conftest import Tried
 
-_SEEDS = sorted((Path(__file__).parent / "seeds").glob("requests-*.bin"))
+pytestmark = pytest.mark.usefixtures("defects_alone")
 
 
-@pytest.fixture(autouse=True)
-def defects_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """What peers do wrong is in the log as a warning each; pytest would keep a million of them."""
-    caplog.set_level(logging.ERROR, logger="gateway.proxy")
-
-
-def _say(text: str) -> None:
-    print(f"requests, {text}", flush=True)  # noqa: T201  how it goes, for whoever waits
-
-
-@pytest.mark.skipif(fuzz_seconds() > 0, reason="it goes on for longer")
+@pytest.mark.skipif(fuzz_campaign.fuzz_seconds() > 0, reason="it goes on for longer")
 def test_what_goes_upstream_is_what_was_authorised(tried: Tried) -> None:
-    tally = Tally()
-    side = RequestSide()
-    one_round(side, 1, tally, examples=scaled(15))
-    side.again_on_sockets(tally.kept)
-    tried("fuzz of requests", tally.inputs)
+    fuzz_campaign.briefly(RequestSide(), tried)
 
 
-@pytest.mark.skipif(not fuzz_seconds(), reason="make fuzz-wire")
+@pytest.mark.skipif(not fuzz_campaign.fuzz_seconds(), reason="make fuzz-wire")
 def test_what_goes_upstream_is_what_was_authorised_for_long(tried: Tried) -> None:
-    tally = campaign(RequestSide(), fuzz_seconds(), new_seed(), _say)
-    tried("fuzz of requests", tally.inputs)
+    fuzz_campaign.for_long(RequestSide(), tried)
 
 
-@pytest.mark.parametrize("seed", _SEEDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("seed", fuzz_campaign.kept_seeds("requests"), ids=lambda path: path.stem)
 def test_what_was_worth_keeping(seed: Path, tried: Tried) -> None:
-    replay(RequestSide(), seed.read_bytes())
-    tried("fuzz of requests", 1)
+    fuzz_campaign.kept(RequestSide(), seed, tried)

@@ -302,39 +302,32 @@ def test_a_safe_request_is_tried_once_more_and_no_third_time(method: bytes, how:
     run(story())
 
 
+async def lost(asks: bytes, said: bytes, how: str) -> None:
+    """A reused connection ends so, after these bytes of an answer: the client is told, and nothing is tried again."""
+    async with hostile() as (gate, upstream):
+        client, line = await reused(gate, upstream, asks)
+        if said:
+            await line.say(said)
+        await leave(line, how)
+        await outcome(gate, client)
+        upstream.look()
+        assert final(client) == LOST
+        assert upstream.lines == [line]
+        await over(gate, upstream, client, line)
+
+
 @pytest.mark.parametrize("how", ["end", "close", "reset"])
 @pytest.mark.parametrize("what", UNSAFE)
 def test_what_may_have_had_an_effect_is_never_sent_twice(what: str, how: str, tried: Tried) -> None:
-    async def story() -> None:
-        async with hostile() as (gate, upstream):
-            client, line = await reused(gate, upstream, UNSAFE[what])
-            await leave(line, how)
-            await outcome(gate, client)
-            upstream.look()
-            assert final(client) == LOST
-            assert upstream.lines == [line]
-            await over(gate, upstream, client, line)
-            tried(SECTION, 1)
-
-    run(story())
+    run(lost(UNSAFE[what], b"", how))
+    tried(SECTION, 1)
 
 
 @pytest.mark.parametrize("how", ["end", "close", "reset"])
 @pytest.mark.parametrize("said", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 A\r\n\r\n", OK[:-3]])
 def test_nothing_is_tried_again_after_a_byte_of_an_answer(said: bytes, how: str, tried: Tried) -> None:
-    async def story() -> None:
-        async with hostile() as (gate, upstream):
-            client, line = await reused(gate, upstream, request(b"/again"))
-            await line.say(said)
-            await leave(line, how)
-            await outcome(gate, client)
-            upstream.look()
-            assert final(client) == LOST
-            assert upstream.lines == [line]
-            await over(gate, upstream, client, line)
-            tried(SECTION, 1)
-
-    run(story())
+    run(lost(request(b"/again"), said, how))
+    tried(SECTION, 1)
 
 
 # --- tunnels ----------------------------------------------------------------------------------------------------------

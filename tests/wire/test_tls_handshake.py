@@ -15,7 +15,7 @@ import pytest
 from tests.certificates import authority, issued
 from tests.proxy.harness import KEY_FIELD, SECRET, get, post, problem
 from tests.wire.live import live, ok, run
-from tests.wire.tls_front import nobody_left, tls, trusting
+from tests.wire.tls_front import handshakes, nobody_left, tls, trusting
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Tried
@@ -161,7 +161,7 @@ def test_bytes_that_are_no_tls_are_closed_quietly(tried: Tried, caplog: pytest.L
             for noise in NO_TLS:
                 client = await gate.ask(noise)
                 client.socket.shutdown(socket.SHUT_WR)
-                await gate.until(lambda each=client: each.ended or each.was_reset)  # type: ignore[misc]
+                await gate.until(client.over)
                 assert not client.received.startswith(b"HTTP"), noise
             nobody_left(gate.worker)
             gate.worker.tick()
@@ -180,11 +180,11 @@ def test_plain_http_is_told_that_this_is_https(tried: Tried) -> None:
         async with live(server=tls()) as gate:
             for request in (get(), post(b"x" * 100_000), get().replace(b"GET", b"HEAD", 1)):
                 client = await gate.ask(request, methods=[b"GET"])
-                await gate.until(lambda each=client: each.ended or each.was_reset)  # type: ignore[misc]
+                await gate.until(client.over)
                 assert not client.was_reset
                 assert [(each.status, problem(each)["code"]) for each in client.answers] == [(400, "tls_required")]
                 client.close()
-            await gate.until(lambda: not gate.worker.tls.handshakes)  # type: ignore[union-attr]
+            await gate.until(lambda: not handshakes(gate.worker))
             assert not gate.upstream.connections
             nobody_left(gate.worker)
 
@@ -265,7 +265,7 @@ def test_half_made_handshakes_count_among_the_connections(tried: Tried) -> None:
             for each in stalled:
                 each.close()
             gate.clients.clear()
-            await gate.until(lambda: not gate.worker.tls.handshakes)  # type: ignore[union-attr]
+            await gate.until(lambda: not handshakes(gate.worker))
             clients = [await gate.tls_client(trusting()) for _ in range(21)]
             clients[-1].methods = [b"GET"]
             await gate.settled()

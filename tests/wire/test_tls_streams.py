@@ -7,6 +7,7 @@ import hashlib
 import socket
 import ssl
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
 
     from tests.proxy.wire_reader import Message
     from tests.wire.conftest import Tried
+    from tests.wire.live import Live
     from tests.wire.live_clients import TlsClient
+
+
+def answered(client: TlsClient, times: int) -> bool:
+    return len(client.answers) == times
+
+
+def asked_more(gate: Live, before: int) -> bool:
+    return len(gate.upstream.requests) > before
 
 
 def echo(request: Message) -> bytes:
@@ -77,7 +87,7 @@ def test_pipelined_requests_are_answered_in_order(tried: Tried) -> None:
             together = await gate.ask_tls(trusting(), b"".join(requests), methods=[b"GET"] * 40)
             apart = await gate.ask_tls(trusting(), *requests, methods=[b"GET"] * 40)
             for client in (together, apart):
-                await gate.until(lambda each=client: len(each.answers) == 40)  # type: ignore[misc]
+                await gate.until(partial(answered, client, 40))
                 assert [each.body for each in client.answers] == [b"GET /%d" % number for number in range(40)]
 
     run(case())
@@ -93,7 +103,7 @@ def test_a_request_split_at_every_byte(tried: Tried) -> None:
             for position in range(1, len(request)):
                 before = len(gate.upstream.requests)
                 await client.send(request[:position], request[position:])
-                await gate.until(lambda n=before: len(gate.upstream.requests) > n)  # type: ignore[misc]
+                await gate.until(partial(asked_more, gate, before))
             await gate.settled()
             client.methods = [b"GET"] * (len(request) - 1)
             assert {each.status for each in client.answers} == {200}

@@ -9,6 +9,7 @@ from tests.certificates import authority, issued
 if TYPE_CHECKING:
     import ssl
 
+    from gateway.proxy.tls_front import ClientTls
     from gateway.proxy.worker import Worker
 
 BLOCK = bytes(range(256)) * 256
@@ -24,8 +25,13 @@ def trusting(**changes: object) -> ssl.SSLContext:
     return authority().context(**changes)
 
 
+def handshakes(worker: Worker) -> set[ClientTls]:
+    """Those that are under way."""
+    assert worker.tls is not None
+    return worker.tls.handshakes
+
+
 def nobody_left(worker: Worker) -> None:
     """Neither in a handshake nor behind one."""
-    assert worker.tls is not None
-    assert not worker.tls.handshakes
+    assert not handshakes(worker)
     assert not worker.connections
