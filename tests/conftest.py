@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -32,6 +33,10 @@ def pytest_configure() -> None:
     """A run that is to test the compiled build ends at once where the checkout would be imported instead."""
     if os.environ.get("KEYGATE_EXPECT_COMPILED") == "1" and not is_compiled():
         raise pytest.UsageError(f"{WITNESS} is not compiled: another gateway than the compiled one would be tested")
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Under nohup(1) the gateways that tests start would inherit it, and rightly take no SIGHUP for a reload. A
+        # handler keeps what nohup is for, and is not inherited.
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -491,6 +491,8 @@ class Exchange(Admission):
 
     def upstream_broke(self, reason: str) -> None:
         """What came is no response."""
+        if self.upstream is not None:
+            self.upstream.target.distrust()
         self._fail(answers.INVALID_RESPONSE, reason)
 
     def upstream_timed_out(self) -> None:

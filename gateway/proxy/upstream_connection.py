@@ -59,6 +59,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_response",
         "_tunnel",
         "_untaken",
+        "answered_at",
         "closing",
         "deadline",
         "exchange",
@@ -78,6 +79,8 @@ class UpstreamConnection(asyncio.Protocol):
         """When, on the loop's clock, silence has lasted too long."""
         self.reused = False
         """Whether an earlier exchange used it: then the peer may have closed it unseen."""
+        self.answered_at = 0.0
+        """When its last response was whole, on the target's precise clock."""
         self.leased = False
         self.closing = False
         self.writing_paused = False
@@ -126,6 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._response = None
         self._body = None
         self.reused = True
+        self.answered_at = self.target.precise_clock()
         if self._held:
             self.go_on_reading()
         self.target.take_back(self, now, response.keep_alive_seconds if response is not None else -1)
@@ -202,6 +206,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         exchange = self.exchange
         if exchange is None:
+            if not self.closing:
+                self.target.distrust()
             self.discard()
         elif self._tunnel:
             exchange.tunnel_to_client(data)

@@ -11,8 +11,10 @@ import logging
 import ssl
 from collections.abc import Callable
 from math import inf
+from time import monotonic
 from typing import Final
 
+from gateway.proxy import kernel_view
 from gateway.proxy.tls import explained, upstream_context
 from gateway.proxy.tls_upstream import UpstreamTls
 from gateway.proxy.upstream_connection import UpstreamConnection
@@ -24,6 +26,10 @@ _QUIET_SECONDS: Final = 1.0
 """An outage fails every request, and whoever reads the log wants to know why, not how often in each line."""
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
+REST_SECONDS: Final = 0.005
+"""How long after its response a connection may be used again unlooked at; where the target is distrusted, not used."""
+PROBATION_REQUESTS: Final = 1000
+"""So often a target's connections are looked at, however short their rest, before it is known to be silent."""
 
 
 class UpstreamUnreachable(Exception):
@@ -41,9 +47,11 @@ class Target:
         "_max_idle",
         "_quiet_until",
         "_settings",
+        "_unproven",
         "_unsaid",
         "authority",
         "connections",
+        "distrusted",
         "healthy",
         "host",
         "host_field",
@@ -51,6 +59,7 @@ class Target:
         "in_flight",
         "origins",
         "port",
+        "precise_clock",
         "server_name",
         "tls",
     )
@@ -76,11 +85,16 @@ class Target:
         self._max_idle = settings.max_idle_connections
         self.tls = tls if parsed.scheme == "https" else None
         self._clock = clock
+        self.precise_clock: Callable[[], float] = monotonic
+        """Goes on while events are handled, as a loop's does not."""
         self.idle: list[UpstreamConnection] = []
         self.connections: set[UpstreamConnection] = set()
         self.in_flight = 0
         self.healthy = True
         """What the last active health checks say."""
+        self.distrusted = False
+        """Whether it ever said what no request had asked for."""
+        self._unproven = PROBATION_REQUESTS
         self._failures = 0
         self._ejected_until = 0.0
         self._quiet_until = 0.0
@@ -95,19 +109,37 @@ class Target:
         return self.healthy and self._ejected_until <= now
 
     def lease(self) -> UpstreamConnection | None:
-        """An open connection to use now; None when one has to be opened with `connect`."""
-        while self.idle:
-            connection = self.idle.pop()
+        """An open connection to use now; None when one has to be opened with `connect`.
+
+        What lies unread there would be read as the answer, so the kernel is asked. That is a system call, so a target
+        that has always been silent is spared it where its connection was read from a moment ago. One that ever spoke
+        unasked never is, and what it says late comes within a moment: its connections have to be silent for that long.
+        """
+        idle = self.idle
+        while idle:
+            place = 0 if self.distrusted else -1  # 0: the one that has rested longest
+            connection = idle[place]
+            rested = self.precise_clock() - connection.answered_at >= REST_SECONDS
+            if self.distrusted and not rested:
+                return None
+            idle.pop(place)
             if connection.closing:
                 continue
-            if connection.has_unread():
-                connection.discard()
-                continue
+            if rested or self._unproven:
+                if connection.has_unread():
+                    self._refuse_unread(connection)
+                    continue
+                self._unproven = max(self._unproven - 1, 0)
             connection.leased = True
             connection.deadline = inf
             self.in_flight += 1
             return connection
         return None
+
+    def _refuse_unread(self, connection: UpstreamConnection) -> None:
+        if self.tls is None and kernel_view.unread(connection.transport):  # and not merely its end
+            self.distrust()
+        connection.discard()
 
     async def connect(self) -> UpstreamConnection:
         """Open a connection, lent from the start; raises UpstreamUnreachable."""
@@ -173,6 +205,17 @@ class Target:
             self.in_flight -= 1
         elif connection in self.idle:
             self.idle.remove(connection)
+
+    def distrust(self) -> None:
+        """It said what no request asked for, and may do it again, when somebody waits for another answer."""
+        if not self.distrusted:
+            self.distrusted = True
+            _LOG.warning(
+                "upstream %s, target %s said what no request had asked for, or no response at all; until a reload its"
+                " connections are used again only after a pause, so that nobody gets an answer that is not theirs",
+                self._settings.name,
+                self.authority,
+            )
 
     def answered(self) -> None:
         """A whole response came: failures are no longer in a row."""

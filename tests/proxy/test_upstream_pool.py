@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from gateway.proxy.upstream_pool import PROBATION_REQUESTS, REST_SECONDS
 from tests.proxy.harness import OK, Gate, error_of, get, post
 
 TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
@@ -20,6 +21,11 @@ def kept(gate: Gate, count: int) -> None:
         upstream.send(OK)
     for client in clients:
         client.end()
+
+
+def rest(gate: Gate) -> None:
+    """Let so much time pass that a connection may be used again whoever is behind it."""
+    gate.loop.advance(2 * REST_SECONDS)
 
 
 def test_the_most_recently_used_connection_goes_out_first() -> None:
@@ -216,8 +222,9 @@ def test_a_connection_with_something_unread_is_not_used_again(what: str, request
             theirs.send(OK)
         else:
             theirs.close()
+    rest(gate)  # else a target that spoke unasked gets no request
     client = gate.ask(request_)
-    assert [each.gone for each in gate.upstreams] == [False, True, True]
+    assert [each.gone for each in gate.upstreams] == [False, what == "an end", True]
     gate.upstreams[0].send(OK)
     assert client.answer.body == b"ok"
     assert len(gate.upstreams) == 3
@@ -240,6 +247,93 @@ def test_a_fresh_connection_that_speaks_unasked_serves_nobody() -> None:
     gate.check_counts()
     ours.close()
     theirs.close()
+
+
+def looks(gate: Gate) -> list[int]:
+    """From now on, one member for each time that the kernel is asked about the connection."""
+    seen: list[int] = []
+    (connection,) = gate.target.connections
+
+    def poll(timeout: int) -> list[tuple[int, int]]:
+        seen.append(timeout)
+        return []
+
+    connection._poll = poll
+    return seen
+
+
+def serve(gate: Gate, count: int, *, apart: float = 0.0) -> None:
+    client = gate.client()
+    for _ in range(count):
+        gate.loop.advance(apart)
+        client.send(get())
+        gate.upstream.send(OK)
+
+
+def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_response() -> None:
+    gate = Gate()
+    kept(gate, 1)
+    seen = looks(gate)
+    serve(gate, PROBATION_REQUESTS)
+    assert len(seen) == PROBATION_REQUESTS
+    serve(gate, 100)
+    assert len(seen) == PROBATION_REQUESTS
+    serve(gate, 100, apart=2 * REST_SECONDS)
+    assert len(seen) == PROBATION_REQUESTS + 100
+
+
+BREACHES = {
+    "an answer to nobody": (OK, OK),
+    "a byte to nobody": (OK, b"H"),
+    "an interim response to nobody": (OK, b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a byte too many": (OK + b"\n",),
+    "no response": (b"ok\r\n\r\n",),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
+    breach: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The longest rest first: what it says late is not taken for the answer to the next request."""
+    gate = Gate()
+    for _ in range(2):
+        gate.ask(get())
+        upstream = gate.upstreams[-1]
+        for said in BREACHES[breach]:
+            upstream.send(said)
+        assert upstream.gone
+    told = [message for message in caplog.messages if "no request had asked for" in message]
+    assert len(told) == 1
+    assert "upstream default, target 10.0.0.1:9000" in told[0]
+    kept(gate, 2)
+    one, two = gate.upstreams[2:]
+    gate.ask(get())
+    assert len(gate.upstreams) == 5, "neither has rested"
+    rest(gate)
+    gate.ask(get(b"/one"))
+    gate.ask(get(b"/two"))
+    assert [each.requests[-1].target for each in (one, two)] == [b"/one", b"/two"]
+    assert len(gate.upstreams) == 5
+    gate.check_counts()
+
+
+def test_a_target_that_ends_idle_connections_is_trusted_as_before(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    ours, theirs = socket.socketpair()
+    gate.descriptors = [ours.fileno()]
+    kept(gate, 2)
+    theirs.close()
+    gate.upstreams[1].end()
+    rest(gate)
+    gate.ask(get())
+    assert gate.upstreams[0].gone
+    gate.upstreams[2].send(OK)
+    gate.ask(get())
+    assert len(gate.upstreams) == 3
+    assert not caplog.messages
+    gate.check_counts()
+    ours.close()
 
 
 def test_an_outage_is_told_once_a_second_with_its_reason_and_how_much_was_not_told(

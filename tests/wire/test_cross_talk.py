@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.proxy.upstream_pool import REST_SECONDS
 from tests.certificates import authority, issued
 from tests.proxy.harness import OTHER_SECRET
 from tests.wire.hostile_upstream import (
@@ -53,6 +54,7 @@ async def idle(gate: Live, upstream: HostileUpstream, count: int = 1) -> list[Li
         client.close()
         gate.clients.remove(client)
     await gate.settled()
+    await asyncio.sleep(2 * REST_SECONDS)  # a target that spoke unasked gets no request before that
     return [line for _, line in begun]
 
 
@@ -103,8 +105,8 @@ def test_what_the_kernel_still_holds_ends_a_connection_that_is_to_be_used_again(
     """Both are there in one turn of the loop, in either order; a POST is not lost, since it is sent only then."""
 
     async def story() -> None:
-        async with hostile() as (gate, upstream):
-            for count in (1, 2, 5):
+        for count in (1, 2, 5):
+            async with hostile() as (gate, upstream):
                 lines = await idle(gate, upstream, count)
                 client = await second_client(gate, upstream)
                 asks = request(b"/second", method=method, key=SECOND, body=b"x" * (method == b"POST"))
@@ -120,8 +122,6 @@ def test_what_the_kernel_still_holds_ends_a_connection_that_is_to_be_used_again(
                 await gate.settled()
                 upstream.look()
                 assert all(line.ended and len(line.requests) == 1 for line in lines)
-                upstream.forget()
-                await upstream.read_by_gateway()
                 tried(SECTION, 1)
 
     run(story())
@@ -149,12 +149,20 @@ def test_a_connection_that_was_silent_is_used_though_the_others_spoke(tried: Tri
     run(story())
 
 
-def test_a_second_answer_at_any_distance_reaches_nobody(tried: Tried) -> None:
-    """In one write with the first, right behind it, some turns of the loop later, or after a while."""
+@pytest.mark.parametrize("known", [False, True])
+def test_a_second_answer_at_any_distance_reaches_nobody(tried: Tried, *, known: bool) -> None:
+    """In one write with the first, right behind it, some turns of the loop later, or after a while.
+
+    `known`: of a target that has done so before.
+    """
 
     async def story() -> None:
-        async with hostile() as (gate, upstream):
-            for apart, before_request in itertools.product(range(6), range(6)):
+        for apart, before_request in itertools.product(range(6), range(6)):
+            async with hostile() as (gate, upstream):
+                if known:
+                    (line,) = await idle(gate, upstream)
+                    await line.say(POISON)
+                    upstream.forget()
                 client, line = await begin(gate, request(b"/first"), upstream=upstream)
                 other = await second_client(gate, upstream)
                 if apart:
@@ -173,8 +181,35 @@ def test_a_second_answer_at_any_distance_reaches_nobody(tried: Tried) -> None:
                 assert client.answers[0].status in {200, 502}
                 upstream.look()
                 assert line.ended
+                tried(SECTION, 1)
+
+    run(story())
+
+
+def test_a_known_one_s_second_answer_reaches_nobody_though_it_comes_after_the_next_request(tried: Tried) -> None:
+    """The connection is resting then: that request went out on another one."""
+
+    async def story() -> None:
+        async with hostile() as (gate, upstream):
+            (line,) = await idle(gate, upstream)
+            await line.say(POISON)
+            gate.worker.pools[0].targets[0].precise_clock = lambda: 0.0  # nothing rests
+            for _ in range(10):
                 upstream.forget()
-                await upstream.read_by_gateway()
+                client, line = await begin(gate, request(b"/first"), upstream=upstream)
+                other = await second_client(gate, upstream)
+                line.say_unread(OK)
+                send_unread(other.socket, request(b"/second", key=SECOND))
+                own = await upstream.request(b"/second")
+                line.say_unread(POISON)
+                assert own is not line
+                await own.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+                await outcome(gate, other)
+                assert [each.body for each in other.answers] == [b"mine"]
+                await outcome(gate, client)
+                assert [each.body for each in client.answers] == [b"ok"]
+                upstream.look()
+                assert line.ended
                 tried(SECTION, 1)
 
     run(story())
