@@ -119,7 +119,8 @@ class Exchange(Admission):
             self.body = ChunkedBody() if length == CHUNKED else LengthBody(length)
         self._move(LEASE)
         target = self.route.pool.pick(self._tried)
-        connection = target.lease() if target is not None else None
+        repeatable = not length and self.head.method in _IDEMPOTENT
+        connection = target.lease(repeatable=repeatable) if target is not None else None
         if connection is not None:
             self._send(connection)
         else:
@@ -491,8 +492,6 @@ class Exchange(Admission):
 
     def upstream_broke(self, reason: str) -> None:
         """What came is no response."""
-        if self.upstream is not None:
-            self.upstream.target.distrust()
         self._fail(answers.INVALID_RESPONSE, reason)
 
     def upstream_timed_out(self) -> None:

@@ -1,7 +1,8 @@
 """What the kernel knows of a connection and no event tells: bytes in its buffers, and an end behind bytes not read.
 
-Invariant: asked only where an event loop is silent by design (reading is paused, a deadline has come), never per
-request; each question is one system call. A transport without a socket, and one that is closed, has nothing to tell.
+Invariant: asked only where an event loop is silent by design (reading is paused, a deadline has come), or where
+poll(2) found something, never per request; each question is one system call. A transport without a socket, and one that
+is closed, has nothing to tell.
 """
 
 import asyncio

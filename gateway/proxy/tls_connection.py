@@ -298,6 +298,10 @@ class TlsConnection(asyncio.Protocol):
             self._paused = True
             self.raw.pause_reading()
 
+    def holds_some(self) -> bool:
+        """Whether something came that was not handed on."""
+        return bool(self._backlog) or self._incoming.pending > 0
+
     def resume_reading(self) -> None:
         """See asyncio.ReadTransport; the protocol above hears of what has waited in a turn of its own."""
         if self._paused and self.state == OPEN:

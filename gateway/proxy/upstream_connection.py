@@ -23,6 +23,7 @@ from gateway.proxy.response_head import (
     read_response_head,
 )
 from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, WRITE_BUFFER_BYTES, SmallReads
+from gateway.proxy.tls_connection import TlsConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,8 @@ _BEGINNING: Final = b"HTTP/1."
 _CR: Final = 0x0D
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
+UNSEEN_USES: Final = 16
+"""After so many uses in a row at which nobody looked for unread bytes, somebody does."""
 
 
 def _is_hopeless(data: bytes) -> bool:
@@ -57,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_poll",
         "_reprieved",
         "_response",
+        "_tls",
         "_tunnel",
         "_untaken",
         "answered_at",
@@ -67,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
         "reused",
         "target",
         "transport",
+        "unseen_uses",
         "writing_paused",
     )
 
@@ -81,6 +86,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether an earlier exchange used it: then the peer may have closed it unseen."""
         self.answered_at = 0.0
         """When its last response was whole, on the target's precise clock."""
+        self.unseen_uses = 0
+        """Since it was looked at last (`has_unread`), for `Target.lease`."""
         self.leased = False
         self.closing = False
         self.writing_paused = False
@@ -91,6 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interims = 0
         self._reprieved = False
         """As for a client."""
+        self._tls: TlsConnection | None = None
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         """Asks the kernel whether there is anything to be read; None where there is no kernel."""
         self._buffer = b""
@@ -111,8 +119,8 @@ class UpstreamConnection(asyncio.Protocol):
         an ioctl(2) with FIONREAD, which does not tell of an end either. With TLS it may be a record of the protocol's
         own, such as a session ticket; that is rare once a response has come, and costs no more than a new connection.
         """
-        poll = self._poll
-        return poll is not None and bool(poll(0))
+        poll, tls = self._poll, self._tls
+        return poll is not None and (bool(poll(0)) or (tls is not None and tls.holds_some()))
 
     # --- lent to an exchange ----------------------------------------------------------------------------------------
 
@@ -132,6 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered_at = self.target.precise_clock()
         if self._held:
             self.go_on_reading()
+            self.unseen_uses = UNSEEN_USES  # what came meanwhile came long ago
         self.target.take_back(self, now, response.keep_alive_seconds if response is not None else -1)
 
     def discard(self) -> None:
@@ -193,6 +202,8 @@ class UpstreamConnection(asyncio.Protocol):
         # uvloop's transports are not registered as subclasses of asyncio.Transport, so nothing can be asserted here.
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        if isinstance(transport, TlsConnection):
+            self._tls = transport
         raw = transport.get_extra_info("socket")
         descriptor = -1 if raw is None else raw.fileno()
         if descriptor >= 0:
@@ -259,6 +270,8 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 response = read_response_head(section, exchange.head.method)
             except MalformedResponse as error:
+                if _is_hopeless(data):
+                    self.target.distrust()
                 exchange.upstream_broke(str(error))
                 return
             data = rest
@@ -281,6 +294,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_broke("the response head is too large")
             return
         if _is_hopeless(data):
+            self.target.distrust()
             exchange.upstream_broke("what came is not the beginning of a response")
             return
         self._buffer = data
@@ -307,6 +321,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_broke(str(error))
             return None
         if used != len(data):
+            self.target.distrust()
             exchange.upstream_broke("bytes follow the end of the response")
             return None
         return pieces

@@ -1,7 +1,8 @@
 """The targets of one upstream: which of them gets the next request, on which connection.
 
 Invariants: a connection is in the idle list or lent, never both; `in_flight` counts lent ones. The most recently used
-idle connection goes out first, so that the others grow old and are closed before their peer closes them. Choosing is
+idle connection goes out first, so that the others grow old and are closed before their peer closes them; the other way
+round where the target is distrusted. Choosing is
 synchronous; only opening a connection waits. A target that failed several times in a row is left out for a while; when
 all are left out, all are used, since a guess beats a certain refusal.
 """
@@ -17,7 +18,7 @@ from typing import Final
 from gateway.proxy import kernel_view
 from gateway.proxy.tls import explained, upstream_context
 from gateway.proxy.tls_upstream import UpstreamTls
-from gateway.proxy.upstream_connection import UpstreamConnection
+from gateway.proxy.upstream_connection import UNSEEN_USES, UpstreamConnection
 from gateway.settings.addresses import parse_target
 from gateway.settings.model import UpstreamSettings
 
@@ -27,9 +28,10 @@ _QUIET_SECONDS: Final = 1.0
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
 REST_SECONDS: Final = 0.005
-"""How long after its response a connection may be used again unlooked at; where the target is distrusted, not used."""
-PROBATION_REQUESTS: Final = 1000
-"""So often a target's connections are looked at, however short their rest, before it is known to be silent."""
+"""How long after its response a connection may be used again unlooked at, if the target is trusted; one of a distrusted
+target is not used before that."""
+PROBATION_LOOKS: Final = 1000
+"""So many have to find nothing, before a target is trusted."""
 
 
 class UpstreamUnreachable(Exception):
@@ -45,9 +47,9 @@ class Target:
         "_failures",
         "_idle_timeout",
         "_max_idle",
+        "_probation",
         "_quiet_until",
         "_settings",
-        "_unproven",
         "_unsaid",
         "authority",
         "connections",
@@ -93,8 +95,8 @@ class Target:
         self.healthy = True
         """What the last active health checks say."""
         self.distrusted = False
-        """Whether it ever said what no request had asked for."""
-        self._unproven = PROBATION_REQUESTS
+        """Whether it ever sent what no request had asked for."""
+        self._probation = PROBATION_LOOKS
         self._failures = 0
         self._ejected_until = 0.0
         self._quiet_until = 0.0
@@ -108,12 +110,13 @@ class Target:
         """Whether requests should go here."""
         return self.healthy and self._ejected_until <= now
 
-    def lease(self) -> UpstreamConnection | None:
+    def lease(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An open connection to use now; None when one has to be opened with `connect`.
 
-        What lies unread there would be read as the answer, so the kernel is asked. That is a system call, so a target
-        that has always been silent is spared it where its connection was read from a moment ago. One that ever spoke
-        unasked never is, and what it says late comes within a moment: its connections have to be silent for that long.
+        What lies unread there would be read as the answer, and an end would lose a request that is not `repeatable`, so
+        the kernel is asked. That is a system call, so a target that was silent for long is spared most of them for
+        connections that served a moment ago. One that ever spoke unasked is spared none, and what it says late comes
+        within a moment: its connections have to be silent for that long.
         """
         idle = self.idle
         while idle:
@@ -123,13 +126,15 @@ class Target:
             if self.distrusted and not rested:
                 return None
             idle.pop(place)
-            if connection.closing:
-                continue
-            if rested or self._unproven:
+            if rested or not repeatable or self._probation or connection.unseen_uses >= UNSEEN_USES:
                 if connection.has_unread():
                     self._refuse_unread(connection)
                     continue
-                self._unproven = max(self._unproven - 1, 0)
+                connection.unseen_uses = 0
+                if self._probation:
+                    self._probation -= 1
+            else:
+                connection.unseen_uses += 1
             connection.leased = True
             connection.deadline = inf
             self.in_flight += 1
@@ -211,8 +216,9 @@ class Target:
         if not self.distrusted:
             self.distrusted = True
             _LOG.warning(
-                "upstream %s, target %s said what no request had asked for, or no response at all; until a reload its"
-                " connections are used again only after a pause, so that nobody gets an answer that is not theirs",
+                "upstream %s, target %s sent what no request had asked for, or what is no response (often for a"
+                " Content-Length that is too small, or a body where HEAD, 204 or 304 have none); until a reload its"
+                " connections are used again only after a pause, so that nobody gets another's answer",
                 self._settings.name,
                 self.authority,
             )

@@ -282,8 +282,9 @@ class Gate:
                 wall_clock=self.wall_clock,
             )
         self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio, self.recording)
-        for target in self.worker.pools[0].targets:
-            target.precise_clock = self.loop.time
+        for pool in self.worker.pools:
+            for target in pool.targets:
+                target.precise_clock = self.loop.time
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
         self.cache.proven(self.loop.time())

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from gateway.proxy.upstream_pool import PROBATION_REQUESTS, REST_SECONDS
+from gateway.proxy.upstream_connection import UNSEEN_USES
+from gateway.proxy.upstream_pool import PROBATION_LOOKS, REST_SECONDS
 from tests.proxy.harness import OK, Gate, error_of, get, post
 
 TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
@@ -262,24 +263,61 @@ def looks(gate: Gate) -> list[int]:
     return seen
 
 
-def serve(gate: Gate, count: int, *, apart: float = 0.0) -> None:
+def serve(gate: Gate, count: int, asks: bytes = get(), *, apart: float = 0.0) -> None:
     client = gate.client()
     for _ in range(count):
         gate.loop.advance(apart)
-        client.send(get())
+        client.send(asks)
         gate.upstream.send(OK)
 
 
-def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_response() -> None:
+def trusted() -> Gate:
+    """A gate whose target has been silent at each look, with one idle connection."""
+    gate = Gate()
+    kept(gate, 1)
+    serve(gate, PROBATION_LOOKS)
+    return gate
+
+
+def test_the_figures_are_those_of_the_documents() -> None:
+    assert (PROBATION_LOOKS, REST_SECONDS, UNSEEN_USES) == (1000, 0.005, 16)
+
+
+def test_a_target_that_was_always_silent_is_seldom_looked_at_a_moment_after_its_response() -> None:
     gate = Gate()
     kept(gate, 1)
     seen = looks(gate)
-    serve(gate, PROBATION_REQUESTS)
-    assert len(seen) == PROBATION_REQUESTS
-    serve(gate, 100)
-    assert len(seen) == PROBATION_REQUESTS
-    serve(gate, 100, apart=2 * REST_SECONDS)
-    assert len(seen) == PROBATION_REQUESTS + 100
+    serve(gate, PROBATION_LOOKS)
+    assert len(seen) == PROBATION_LOOKS
+    seen.clear()
+    serve(gate, 10 * (UNSEEN_USES + 1))
+    assert len(seen) == 10
+    serve(gate, 20, apart=2 * REST_SECONDS)
+    assert len(seen) == 10 + 20
+    serve(gate, 10 * (UNSEEN_USES + 1))
+    assert len(seen) == 10 + 20 + 10
+
+
+@pytest.mark.parametrize("asks", [post(b"x"), post(b""), get().replace(b"GET", b"PATCH")])
+def test_before_a_request_that_may_not_be_sent_twice_every_target_is_looked_at(asks: bytes) -> None:
+    gate = trusted()
+    seen = looks(gate)
+    serve(gate, 20, asks)
+    assert len(seen) == 20
+
+
+def test_a_connection_that_was_held_back_is_looked_at_before_it_is_used_again() -> None:
+    """What came while it was not read from is as old as that."""
+    gate = trusted()
+    seen = looks(gate)
+    slow = gate.ask(get())
+    slow.stop_reading()
+    gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n", bytes(20_000))
+    assert not gate.target.in_flight
+    assert not seen
+    gate.ask(get())
+    assert len(gate.upstream.requests) == PROBATION_LOOKS + 3
+    assert len(seen) == 1
 
 
 BREACHES = {
@@ -288,6 +326,13 @@ BREACHES = {
     "an interim response to nobody": (OK, b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a byte too many": (OK + b"\n",),
     "no response": (b"ok\r\n\r\n",),
+    "the beginning of none": (b"SSH-2.0-",),
+    "a body where there is none": (b"HTTP/1.1 204 No Content\r\n\r\nbody",),
+}
+HONEST = {
+    "a head that is too large": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    "a field that is none": b"HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 0\r\n\r\n",
+    "a protocol that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
 }
 
 
@@ -316,6 +361,26 @@ def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
     assert [each.requests[-1].target for each in (one, two)] == [b"/one", b"/two"]
     assert len(gate.upstreams) == 5
     gate.check_counts()
+
+
+@pytest.mark.parametrize("fault", HONEST)
+def test_a_response_that_is_broken_in_its_place_costs_no_trust(fault: str) -> None:
+    """A client may bring that about, with what is told back to it."""
+    gate = Gate()
+    client = gate.ask(get())
+    gate.upstream.send(HONEST[fault])
+    assert client.answer.status == 502
+    assert not gate.target.distrusted
+
+
+def test_what_a_target_says_after_its_connection_was_given_up_costs_no_trust() -> None:
+    gate = Gate()
+    client = gate.ask(get())
+    (connection,) = gate.target.connections
+    client.end()
+    connection.data_received(OK)
+    assert connection.closing
+    assert not gate.target.distrusted
 
 
 def test_a_target_that_ends_idle_connections_is_trusted_as_before(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.proxy.upstream_connection import UNSEEN_USES
 from gateway.proxy.upstream_pool import REST_SECONDS
 from tests.certificates import authority, issued
 from tests.proxy.harness import OTHER_SECRET
@@ -280,6 +281,36 @@ def test_the_second_try_of_a_request_takes_no_idle_connection(tried: Tried) -> N
     run(story())
 
 
+def test_what_a_trusted_one_s_surplus_can_do_is_bounded(tried: Tried) -> None:
+    """The worst case: no time passes, and at each use the answer to the request before lies unread."""
+
+    async def story() -> None:
+        async with hostile() as (gate, upstream):
+            (target,) = gate.worker.pools[0].targets
+            target._probation = 0
+            target.precise_clock = lambda: 0.0
+            client, line = await begin(gate, request(b"/first"), upstream=upstream)
+            await line.say(OK)
+            await outcome(gate, client)
+            client.close()
+            gate.clients.remove(client)
+            next_answer, wrong = POISON, 0
+            while not line.ended:
+                client = await second_client(gate, upstream)
+                line.say_unread(next_answer)
+                send_unread(client.socket, request(b"/second", key=SECOND))
+                await gate.settled()
+                upstream.look()
+                wrong += bool(client.answers) and not line.ended
+                next_answer = OK
+            assert wrong <= UNSEEN_USES
+            assert target.distrusted
+            await check_own(gate, upstream, client, b"/second")
+            tried(SECTION, 1)
+
+    run(story())
+
+
 async def with_tls(story: Callable[[Live], Awaitable[None]], version: ssl.TLSVersion) -> None:
     context = authority().server(issued(), maximum_version=version)
     async with live(upstream={"tls": {"ca_file": authority().file}}, upstream_tls=context) as gate:
@@ -311,6 +342,27 @@ def test_behind_tls_too_and_what_is_of_tls_itself_costs_no_connection(version: s
         assert await answered(gate, other) == b"GET /second"
         assert MARK not in other.received
         assert len(gate.upstream.connections) == 2
+        assert not gate.worker.pools[0].targets[0].distrusted, "it may have been a ticket"
         tried(SECTION, 11)
 
     run(with_tls(story, version))
+
+
+def test_what_the_layer_of_tls_still_holds_ends_a_connection_too(tried: Tried) -> None:
+    """A slow client's last piece may leave it there: decrypted or not, the kernel no longer has it."""
+
+    async def story(gate: Live) -> None:
+        for where in ("_backlog", "_incoming"):
+            assert await answered(gate, await gate.ask(request(b"/first"))) == b"GET /first"
+            (line,) = gate.worker.pools[0].targets[0].idle
+            assert not line.has_unread()
+            tls: Any = line.transport
+            if where == "_backlog":
+                tls._backlog = b"\x17"
+            else:
+                tls._incoming.write(b"\x17")
+            assert await answered(gate, await gate.ask(request(b"/second", key=SECOND))) == b"GET /second"
+            assert line.closing
+            tried(SECTION, 1)
+
+    run(with_tls(story, ssl.TLSVersion.TLSv1_3))

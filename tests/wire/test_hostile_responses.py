@@ -21,7 +21,16 @@ from tests.wire.hostile_responses import (
     SURPLUS,
     Case,
 )
-from tests.wire.hostile_upstream import MARK, begin, check_next_client, code_of, hostile, outcome, request
+from tests.wire.hostile_upstream import (
+    MARK,
+    always_rested,
+    begin,
+    check_next_client,
+    code_of,
+    hostile,
+    outcome,
+    request,
+)
 from tests.wire.live import run
 
 if TYPE_CHECKING:
@@ -123,6 +132,7 @@ async def try_all(cases: list[Case]) -> int:
     """Whole, on a fresh connection and on one that was used before; in two pieces; byte by byte."""
     tried = 0
     async with hostile() as (gate, upstream):
+        always_rested(gate)
         for case in cases:
             response = case.response
             ways = [([response], False), ([response], True)]
