@@ -100,7 +100,7 @@ def test_the_others_serve_a_slot_whose_worker_is_away(
     site = serve(upstreams().url, SERVER__WORKERS="2")
     _, survivor = site.processes(WORKER)
     # Each crash doubles the wait before the next try: until there is time enough for what follows.
-    while not _deaths(site) or _deaths(site)[-1] < 3:
+    while not _deaths(site) or _deaths(site)[-1] < 1:
         before = len(_deaths(site))
         eventually(lambda: len(site.processes(WORKER)) == 2)
         (crashing,) = {*site.processes(WORKER)} - {survivor}

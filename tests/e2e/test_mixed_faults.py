@@ -49,7 +49,7 @@ SEED: Final = int(os.environ.get("FAULT_SEED") or (random.SystemRandom().randran
 RATE: Final = 2600.0 if LONG else 400.0
 PROMISED_RATE: Final = 2000.0
 KEYS: Final = 1000 if LONG else 100
-SECONDS: Final = MINUTES * 60 if LONG else 10.0
+SECONDS: Final = MINUTES * 60 if LONG else 7.0
 LEAST: Final = SECONDS * PROMISED_RATE / 2 if LONG else 1000.0
 """Of so many requests, every kind has its share that came out as it should."""
 _JUDGED_SECONDS: Final = SECONDS * 0.4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -227,7 +228,10 @@ async def _raw(
     key: str | None = None,
     then: bytes = b"",
 ) -> bytes:
-    """Send a head as it is, wait for the beginning of an answer, send the rest, and read to the end."""
+    """Send a head as it is, wait for the beginning of an answer, send the rest, and read what is answered.
+
+    Not to the end of the connection, which stays open for a while where the server waits for a body.
+    """
     host, _, port = api.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     fields = [("Host", host), ("X-API-KEY", key or api.keys["admin"]), ("Connection", "close"), *headers]
@@ -235,7 +239,10 @@ async def _raw(
     writer.write("\r\n".join(lines).encode("latin-1"))
     first = await reader.read(25) if then else b""
     writer.write(then)
-    answer = first + await reader.read()
+    answer = first + await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"\r\nContent-Length: (\d+)\r\n", answer)
+    assert length is not None
+    answer += await reader.readexactly(int(length[1]))
     writer.close()
     await writer.wait_closed()
     return answer
