@@ -1,5 +1,5 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
-.PHONY: run test fuzz fuzz-wire coverage-wire fuzz-api test-compiled test-large test-nodes test-audit test-faults test-topologies check format compiled bench bench-quick clean
+.PHONY: run test fuzz fuzz-wire coverage-wire fuzz-api test-compiled test-large test-wire test-nodes test-audit test-faults test-topologies check format compiled bench bench-quick clean
 
 run: .venv/run.stamp
 	@.venv/bin/gateway demo
@@ -28,6 +28,10 @@ fuzz-wire: .venv/dev.stamp
 		$$fuzz/test_fuzz_requests.py & requests=$$!; \
 		$$fuzz/test_fuzz_responses.py; responses=$$?; \
 		wait $$requests && exit $$responses
+
+# Each case of the wire cut at every byte, where `make test` cuts the longer ones around their lines and at some others.
+test-wire: .venv/dev.stamp
+	@KEYGATE_LONG=1 .venv/bin/pytest -n auto --timeout=0 tests/wire
 
 # Which branches of the data plane the tests of the wire go through.
 coverage-wire: .venv/dev.stamp

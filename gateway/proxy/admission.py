@@ -145,11 +145,19 @@ class Admission:
         return False
 
     def _answer_preflight(self) -> bool:
-        """Answer a preflight for a route with CORS; False where this request is none."""
-        head = self.head
+        """Answer a preflight where there is a route with CORS; False where this request is none."""
+        head, routes = self.head, self.client.worker.routes
         method = preflight_method(head.forwarded)
-        route = self.client.worker.routes.match(head.host, method, head.path) if method is not None else None
-        if method is None or not isinstance(route, Route) or route.cors is None:
+        if method is None:
+            return False
+        route = routes.match(head.host, method, head.path)
+        if isinstance(route, Refusal):
+            # Not left to a route that serves OPTIONS there: it is a question about another one.
+            if routes.with_cors(head.host, head.path) is None:
+                return False
+            self._refuse_unrouted(route)
+            return True
+        if route.cors is None:
             return False
         self.where = route.where
         fields = route.cors.preflight_fields(route.cors.origin(head.forwarded), method)

@@ -86,7 +86,7 @@ class _ChunkState(Enum):
 
 
 class ChunkedBody:
-    """A chunked body, to the letter: CRLF alone ends a line, sizes have up to 16 hex digits, trailers are dropped."""
+    """A chunked body: CRLF alone ends a line, sizes have up to 16 hex digits, extensions and trailers are dropped."""
 
     __slots__ = ("_line", "_remaining", "_state", "_trailer_size", "done")
 

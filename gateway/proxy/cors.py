@@ -2,7 +2,7 @@
 
 Invariants: a preflight is answered here, without a key, and is never forwarded. What an upstream says about CORS is
 replaced, as it cannot know who may call the gateway. `*` never goes together with credentials: the origin itself is
-named then. An answer depends on the Origin field, so it says so (`Vary`).
+named then. An answer that depends on the Origin field says so (`Vary`).
 """
 
 from typing import Final
@@ -51,7 +51,7 @@ class Cors:
 
     def preflight_fields(self, origin: bytes | None, method: bytes) -> list[bytes]:
         """What a preflight for `method` is answered."""
-        if origin is None:
+        if origin is None or not method:
             return [b"Vary: Origin"]
         methods = self._methods or method
         return [*self._grant(origin), b"Access-Control-Allow-Methods: " + methods, *self._preflight_fields]
@@ -63,9 +63,14 @@ class Cors:
 
 
 def preflight_method(forwarded: list[bytes]) -> bytes | None:
-    """The method that an OPTIONS request asks about, if it is a preflight (it has an Origin and names one)."""
+    """The method that an OPTIONS request asks about, if it is a preflight (it has an Origin and names one).
+
+    Empty where it names several, or none that can be a method: no browser does, and it is granted nothing.
+    """
     methods = values(forwarded, b"access-control-request-method")
-    return methods[0] if len(methods) == 1 and is_token(methods[0]) and values(forwarded, b"origin") else None
+    if not methods or not values(forwarded, b"origin"):
+        return None
+    return methods[0] if len(methods) == 1 and is_token(methods[0]) else b""
 
 
 def without_cors(forwarded: list[bytes]) -> list[bytes]:

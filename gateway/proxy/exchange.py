@@ -237,7 +237,7 @@ class Exchange(Admission):
         wanted = self.head.expects_continue or response.status != _CONTINUE
         if self.head.minor and wanted:
             self.client.transport.write(interim_head(response, self))
-            if response.status == _CONTINUE:
+            if response.status == _CONTINUE and not self._asked:  # one more asks for nothing, and gives no time
                 self._asked = True
                 self.client.expect_body(asked=True)
                 self.request_progress()

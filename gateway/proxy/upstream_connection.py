@@ -1,8 +1,8 @@
 """One connection to an upstream target: sends one request at a time, reads its response, goes back to the pool.
 
 Invariants: a byte that no request asked for (a surplus one, a response on an idle connection) makes the connection
-unusable and reaches nobody, be it that the worker has read it or that the kernel still holds it when the connection is
-to be used again (`has_unread`). A connection serves one exchange; it is released only after the whole request went out
+unusable once the worker has read it or asked for it (`has_unread`), and reaches nobody then; when it is asked for is
+`Target.lease`'s to say. A connection serves one exchange; it is released only after the whole request went out
 and the whole response came in. It decides nothing about the client: it tells its exchange what arrived.
 """
 

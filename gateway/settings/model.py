@@ -393,7 +393,8 @@ class RouteSettings(Section):
     allow_encoded_slash: bool = Field(default=False, description="Accept %2F in paths, which servers read differently.")
     allow_semicolon: bool = Field(default=False, description="Accept ; in paths, which servers read differently.")
     normalize_path: bool = Field(
-        default=True, description="Decode plain characters and merge repeated slashes in the forwarded path."
+        default=True,
+        description="Decode plain characters and merge repeated slashes in the forwarded path (always, if stripped).",
     )
     allow_method_override: bool = Field(
         default=False, description="Forward X-HTTP-Method-Override, X-Original-URL and their like."

@@ -10,6 +10,7 @@ from tests.proxy.wire_reader import Incomplete
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n" + KEY_FIELD + b"\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n" + KEY_FIELD + b"\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -23,8 +24,8 @@ def test_continue_is_the_upstreams_to_say_and_the_body_waits_for_it() -> None:
     assert b"\r\nExpect: 100-continue\r\n" in gate.upstream.received
     with pytest.raises(Incomplete):
         _ = gate.upstream.request
-    gate.upstream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"
+    gate.upstream.send(CONTINUE)
+    assert client.received == CONTINUE
     client.send(b"hello")
     assert gate.upstream.request.body == b"hello"
     gate.upstream.send(OK)
@@ -40,6 +41,21 @@ def test_a_body_is_not_asked_for_before_the_key_is_accepted(fields: bytes) -> No
     assert client.answer.status == 401
     assert client.ended
     assert not gate.upstreams
+
+
+@pytest.mark.parametrize(("body", "error"), [(b"", (408, "request_timeout")), (b"hello", (504, "upstream_timeout"))])
+def test_asking_for_the_body_again_gives_nobody_more_time(body: bytes, error: tuple[int, str]) -> None:
+    gate = Gate()
+    client = gate.ask(EXPECTING)
+    gate.upstream.send(CONTINUE)
+    if body:
+        client.send(body)
+    for _ in range(6):
+        gate.advance(9)
+        gate.upstream.send(CONTINUE)
+    assert [each.status for each in client.answers] == [100] * 7
+    gate.advance(9)
+    assert error_of(client.answers[-1]) == error
 
 
 def test_an_upstream_may_refuse_what_is_expected() -> None:

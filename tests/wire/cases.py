@@ -1,7 +1,8 @@
 """The requests of the battery as data: what is sent, and what must come of it.
 
-Three kinds. `Refused`: no request at all, so the connection ends and nothing of it goes on. `Denied`: a request that
-the gateway answers itself. `Forwarded`: a request that reaches the upstream, byte for byte as said here.
+Four kinds. `Refused`: no request at all, so the connection ends and nothing of it goes on. `Denied`: a request that
+goes no further. `Answered`: one that the gateway grants itself. `Forwarded`: a request that reaches the upstream once,
+byte for byte as said here.
 `cases_battery` tries each in all ways in which its bytes can arrive. Host and paths are short: every byte of a head is
 an offset to try.
 """
@@ -58,6 +59,24 @@ class Denied:
     sends: bytes
     verdict: Verdict
     ends: bool | None = False
+    fields: bytes = b""
+    """Lines of the answer that others of its status do not have."""
+    detail: str | None = None
+    """All that it says; None: that is not looked at."""
+    alike: bool = False
+    """The request behind it meets the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that the gateway answers in the API's place. `ends`: as of Denied; `body`: None where there is none."""
+
+    name: str
+    sends: bytes
+    status: int
+    fields: bytes = b""
+    body: bytes | None = None
+    ends: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,8 @@ class Forwarded:
     host_field: bytes = UPSTREAM_HOST
     ends: bool = False
     """The connection ends with its answer."""
+    told: bytes = b""
+    """Lines that the client gets of the answer, besides those that each answer has."""
 
     def head(self, upstream: bytes, request_id: bytes) -> bytes:
         """The whole head that the upstream must get."""
@@ -86,18 +107,22 @@ class Forwarded:
         return b"".join([*parts, b"X-Request-ID: ", request_id, b"\r\n\r\n"])
 
 
-Case = Refused | Denied | Forwarded
+Case = Refused | Denied | Answered | Forwarded
 
 LESSER: Final = b"imported-from-elsewhere"
 """A good key of another system's form, with one permission."""
 EXPIRED: Final = b"imported-and-expired"
 REVOKED: Final = b"imported-and-revoked"
 DISABLED: Final = b"imported-and-disabled"
+FOR_PAGES: Final = b"imported-for-a-page"
+PAGE: Final = b"https://app.test"
+"""The origin of the pages that it is for."""
 KEYS: Final[dict[bytes, dict[str, object]]] = {
     LESSER: {"owner_permissions": ("other:use",)},
     EXPIRED: {"expires_at": 1.0},
     REVOKED: {"revoked_at": 1.0},
     DISABLED: {"disabled_at": 1.0},
+    FOR_PAGES: {"allowed_origins": (PAGE.decode(),)},
 }
 """What the store knows besides SECRET."""
 
