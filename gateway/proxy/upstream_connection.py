@@ -39,8 +39,6 @@ _BEGINNING: Final = b"HTTP/1."
 _CR: Final = 0x0D
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
-UNSEEN_USES: Final = 16
-"""After so many uses in a row at which nobody looked for unread bytes, somebody does."""
 
 
 def _is_hopeless(data: bytes) -> bool:
@@ -68,10 +66,13 @@ class UpstreamConnection(asyncio.Protocol):
         "deadline",
         "exchange",
         "leased",
+        "leased_at",
+        "rests_until",
         "reused",
+        "slowest",
         "target",
         "transport",
-        "unseen_uses",
+        "uses",
         "writing_paused",
     )
 
@@ -84,11 +85,15 @@ class UpstreamConnection(asyncio.Protocol):
         """When, on the loop's clock, silence has lasted too long."""
         self.reused = False
         """Whether an earlier exchange used it: then the peer may have closed it unseen."""
-        self.answered_at = 0.0
-        """When its last response was whole, on the target's precise clock."""
-        self.unseen_uses = 0
-        """Since it was looked at last (`has_unread`), for `Target.lease`."""
         self.leased = False
+        self.leased_at = 0.0
+        self.answered_at = 0.0
+        """When its last response was whole; these are on the target's precise clock, and the target's to set."""
+        self.rests_until = 0.0
+        self.uses = 0
+        """Since its last rest."""
+        self.slowest = 0.0
+        """The longest of these, in seconds."""
         self.closing = False
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""
@@ -132,16 +137,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def release(self, now: float) -> None:
         """Give the connection back after a whole request and a whole response."""
-        response = self._response
+        response, held = self._response, self._held
         self.exchange = None
         self._response = None
         self._body = None
         self.reused = True
-        self.answered_at = self.target.precise_clock()
-        if self._held:
+        if held:
             self.go_on_reading()
-            self.unseen_uses = UNSEEN_USES  # what came meanwhile came long ago
-        self.target.take_back(self, now, response.keep_alive_seconds if response is not None else -1)
+        seconds = response.keep_alive_seconds if response is not None else -1
+        self.target.take_back(self, now, seconds, rests=held)  # what came while it was held came long ago
 
     def discard(self) -> None:
         """Never use the connection again."""

@@ -1,10 +1,10 @@
 """The targets of one upstream: which of them gets the next request, on which connection.
 
-Invariants: a connection is in the idle list or lent, never both; `in_flight` counts lent ones. The most recently used
-idle connection goes out first, so that the others grow old and are closed before their peer closes them; the other way
-round where the target is distrusted. Choosing is
-synchronous; only opening a connection waits. A target that failed several times in a row is left out for a while; when
-all are left out, all are used, since a guess beats a certain refusal.
+Invariants: a connection is idle, resting or lent, one of these; `in_flight` counts lent ones. The most recently used
+idle connection goes out first, so that the others grow old and are closed before their peer closes them; where none is
+idle, the one that has rested longest. Choosing is synchronous; only opening a connection waits. A target that failed
+several times in a row is left out for a while; when all are left out, all are used, since a guess beats a certain
+refusal.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Final
 from gateway.proxy import kernel_view
 from gateway.proxy.tls import explained, upstream_context
 from gateway.proxy.tls_upstream import UpstreamTls
-from gateway.proxy.upstream_connection import UNSEEN_USES, UpstreamConnection
+from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.settings.addresses import parse_target
 from gateway.settings.model import UpstreamSettings
 
@@ -28,10 +28,12 @@ _QUIET_SECONDS: Final = 1.0
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
 REST_SECONDS: Final = 0.005
-"""How long after its response a connection may be used again unlooked at, if the target is trusted; one of a distrusted
-target is not used before that."""
+"""A connection that was in use so long ago has rested: it is looked at before it is used again."""
+LONGEST_REST_SECONDS: Final = 1.0
+USES_BEFORE_REST: Final = 16
+"""So often in a row is a connection used before it has to rest."""
 PROBATION_LOOKS: Final = 1000
-"""So many have to find nothing, before a target is trusted."""
+"""So many have to find nothing, before a target's connections are used unlooked at where they have not rested."""
 
 
 class UpstreamUnreachable(Exception):
@@ -62,6 +64,7 @@ class Target:
         "origins",
         "port",
         "precise_clock",
+        "resting",
         "server_name",
         "tls",
     )
@@ -90,6 +93,9 @@ class Target:
         self.precise_clock: Callable[[], float] = monotonic
         """Goes on while events are handled, as a loop's does not."""
         self.idle: list[UpstreamConnection] = []
+        """Those that may be used; the one that was used last stands last."""
+        self.resting: list[UpstreamConnection] = []
+        """Those that may not yet; the one that has rested longest stands first."""
         self.connections: set[UpstreamConnection] = set()
         self.in_flight = 0
         self.healthy = True
@@ -114,32 +120,31 @@ class Target:
         """An open connection to use now; None when one has to be opened with `connect`.
 
         What lies unread there would be read as the answer, and an end would lose a request that is not `repeatable`, so
-        the kernel is asked. That is a system call, so a target that was silent for long is spared most of them for
-        connections that served a moment ago. One that ever spoke unasked is spared none, and what it says late comes
-        within a moment: its connections have to be silent for that long.
+        the kernel is asked. That is a system call: a target that has always been silent is spared it where the
+        connection served a moment ago.
         """
-        idle = self.idle
-        while idle:
-            place = 0 if self.distrusted else -1  # 0: the one that has rested longest
-            connection = idle[place]
-            rested = self.precise_clock() - connection.answered_at >= REST_SECONDS
-            if self.distrusted and not rested:
+        now = self.precise_clock()
+        while True:
+            if self.idle:
+                connection = self.idle.pop()
+            elif self.resting and self.resting[0].rests_until <= now:
+                connection = self.resting.pop(0)
+            else:
                 return None
-            idle.pop(place)
-            if rested or not repeatable or self._probation or connection.unseen_uses >= UNSEEN_USES:
+            if self._probation or not repeatable or now - connection.answered_at >= REST_SECONDS:
                 if connection.has_unread():
                     self._refuse_unread(connection)
                     continue
-                connection.unseen_uses = 0
                 if self._probation:
                     self._probation -= 1
-            else:
-                connection.unseen_uses += 1
-            connection.leased = True
-            connection.deadline = inf
-            self.in_flight += 1
+            self._lend(connection, now)
             return connection
-        return None
+
+    def _lend(self, connection: UpstreamConnection, now: float) -> None:
+        connection.leased = True
+        connection.leased_at = now
+        connection.deadline = inf
+        self.in_flight += 1
 
     def _refuse_unread(self, connection: UpstreamConnection) -> None:
         if self.tls is None and kernel_view.unread(connection.transport):  # and not merely its end
@@ -167,8 +172,7 @@ class Target:
             message = "it closed the connection as soon as it was open, or spoke before it was asked"
             raise UpstreamUnreachable(message)
         self.connections.add(connection)
-        connection.leased = True
-        self.in_flight += 1
+        self._lend(connection, self.precise_clock())
         return connection
 
     async def _open(self) -> UpstreamConnection:
@@ -189,18 +193,41 @@ class Target:
             raise
         return connection
 
-    def take_back(self, connection: UpstreamConnection, now: float, keep_alive_seconds: int) -> None:
-        """Keep a connection for the next request, or close it. `keep_alive_seconds`: what the peer says, or -1."""
+    def take_back(
+        self, connection: UpstreamConnection, now: float, keep_alive_seconds: int, *, rests: bool = False
+    ) -> None:
+        """Keep a connection for the next request, or close it.
+
+        `keep_alive_seconds`: what the peer says, or -1. `rests`: it is not to be used again at once.
+        """
         seconds = self._idle_timeout
         if keep_alive_seconds >= 0:
             seconds = min(seconds, keep_alive_seconds - _KEEP_ALIVE_MARGIN_SECONDS)
-        if seconds <= 0 or len(self.idle) >= self._max_idle:
+        if seconds <= 0 or len(self.idle) + len(self.resting) >= self._max_idle:
             connection.discard()
             return
         self.in_flight -= 1
         connection.leased = False
         connection.deadline = now + seconds
-        self.idle.append(connection)
+        connection.answered_at = self.precise_clock()
+        connection.uses += 1
+        connection.slowest = max(connection.slowest, connection.answered_at - connection.leased_at)
+        if rests or self.distrusted or connection.uses >= USES_BEFORE_REST:
+            self._rest(connection)
+        else:
+            self.idle.append(connection)
+
+    def _rest(self, connection: UpstreamConnection) -> None:
+        """Let it be idle for longer than its answers took, so that one too many is heard while nobody waits for one.
+
+        Where an answer came twice, or late, each request gets the answer to the one before, and none can tell. It
+        goes on for as long as the next request comes before the answer that is owed; so now and then none comes.
+        """
+        rest = min(max(2 * connection.slowest, REST_SECONDS), LONGEST_REST_SECONDS)
+        connection.rests_until = connection.answered_at + rest
+        connection.uses = 0
+        connection.slowest = 0.0
+        self.resting.append(connection)
 
     def drop(self, connection: UpstreamConnection) -> None:
         """Forget a connection that is being closed."""
@@ -210,18 +237,24 @@ class Target:
             self.in_flight -= 1
         elif connection in self.idle:
             self.idle.remove(connection)
+        elif connection in self.resting:
+            self.resting.remove(connection)
 
     def distrust(self) -> None:
-        """It said what no request asked for, and may do it again, when somebody waits for another answer."""
-        if not self.distrusted:
-            self.distrusted = True
-            _LOG.warning(
-                "upstream %s, target %s sent what no request had asked for, or what is no response (often for a"
-                " Content-Length that is too small, or a body where HEAD, 204 or 304 have none); until a reload its"
-                " connections are used again only after a pause, so that nobody gets another's answer",
-                self._settings.name,
-                self.authority,
-            )
+        """It sent what no request had asked for, and may do so when somebody waits: each use ends in a rest now."""
+        if self.distrusted:
+            return
+        self.distrusted = True
+        idle, self.idle = self.idle, []
+        for connection in idle:
+            self._rest(connection)
+        _LOG.warning(
+            "upstream %s, target %s sent what no request had asked for, or what is no response (often for a"
+            " Content-Length that is too small, or a body where HEAD, 204 or 304 have none); until a reload its"
+            " connections are used again only after a pause, so that nobody gets another's answer",
+            self._settings.name,
+            self.authority,
+        )
 
     def answered(self) -> None:
         """A whole response came: failures are no longer in a row."""

@@ -7,6 +7,7 @@ up. Tests put bytes in and look at the bytes that come out, at what was closed, 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 import time
@@ -284,7 +285,7 @@ class Gate:
         self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio, self.recording)
         for pool in self.worker.pools:
             for target in pool.targets:
-                target.precise_clock = self.loop.time
+                target.precise_clock = itertools.count(0.0, 1.0).__next__  # whatever is idle has rested
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
         self.cache.proven(self.loop.time())
@@ -417,12 +418,13 @@ class Gate:
 
     def _check_target(self, target: Target, lent: list[Any]) -> None:
         here = {each for each in lent if each.target is target}
-        assert set(target.idle) <= target.connections, target
-        assert len(set(target.idle)) == len(target.idle), target
-        assert not here & set(target.idle), target
-        assert target.connections == here | set(target.idle), (target, target.connections, here)
-        assert all(not each.transport.is_closing() and each.exchange is None for each in target.idle), target.idle
-        assert all(each.transport.is_reading() for each in target.idle), "an idle connection must notice its end"
+        unused = [*target.idle, *target.resting]
+        assert set(unused) <= target.connections, target
+        assert len(set(unused)) == len(unused), target
+        assert not here & set(unused), target
+        assert target.connections == here | set(unused), (target, target.connections, here)
+        assert all(not each.transport.is_closing() and each.exchange is None for each in unused), unused
+        assert all(each.transport.is_reading() for each in unused), "an idle connection must notice its end"
         dialling = sum(not each.done() for each in self.dials)
         assert target.in_flight == len(here) + dialling, (target, here, dialling)
 
@@ -434,7 +436,7 @@ class Gate:
         assert not worker.connections
         for target in (each for pool in worker.pools for each in pool.targets):
             assert target.in_flight == 0, target
-            assert target.connections == set(target.idle), target
+            assert target.connections == {*target.idle, *target.resting}, target
         assert all(each.done() for each in self.loop.tasks), self.loop.tasks
 
 

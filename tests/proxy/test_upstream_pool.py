@@ -7,8 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.proxy.upstream_connection import UNSEEN_USES
-from gateway.proxy.upstream_pool import PROBATION_LOOKS, REST_SECONDS
+from gateway.proxy.upstream_pool import LONGEST_REST_SECONDS, PROBATION_LOOKS, REST_SECONDS, USES_BEFORE_REST
 from tests.proxy.harness import OK, Gate, error_of, get, post
 
 TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
@@ -22,6 +21,13 @@ def kept(gate: Gate, count: int) -> None:
         upstream.send(OK)
     for client in clients:
         client.end()
+
+
+def timed() -> Gate:
+    """A gate in which connections take their time to rest; in others whatever is idle has rested."""
+    gate = Gate()
+    gate.target.precise_clock = gate.loop.time
+    return gate
 
 
 def rest(gate: Gate) -> None:
@@ -214,7 +220,7 @@ def test_an_ended_connection_leaves_the_idle_ones_at_once() -> None:
 @pytest.mark.parametrize("what", ["bytes", "an end"])
 def test_a_connection_with_something_unread_is_not_used_again(what: str, request_: bytes) -> None:
     """A POST is not lost to it, since it goes out on the next connection only."""
-    gate = Gate()
+    gate = timed()
     behind = [socket.socketpair() for _ in range(3)]
     gate.descriptors = [ours.fileno() for ours, _ in behind]
     kept(gate, 3)
@@ -251,51 +257,57 @@ def test_a_fresh_connection_that_speaks_unasked_serves_nobody() -> None:
 
 
 def looks(gate: Gate) -> list[int]:
-    """From now on, one member for each time that the kernel is asked about the connection."""
+    """From now on, one member for each time that the kernel is asked about a connection that is open now."""
     seen: list[int] = []
-    (connection,) = gate.target.connections
 
     def poll(timeout: int) -> list[tuple[int, int]]:
         seen.append(timeout)
         return []
 
-    connection._poll = poll
+    for connection in gate.target.connections:
+        connection._poll = poll
     return seen
 
 
 def serve(gate: Gate, count: int, asks: bytes = get(), *, apart: float = 0.0) -> None:
+    """One after the other, on one connection, which rests when it must."""
     client = gate.client()
     for _ in range(count):
         gate.loop.advance(apart)
+        if not gate.target.idle:
+            rest(gate)
         client.send(asks)
         gate.upstream.send(OK)
 
 
 def trusted() -> Gate:
-    """A gate whose target has been silent at each look, with one idle connection."""
-    gate = Gate()
+    """A gate whose target has been silent at each look, with one connection, which has rested."""
+    gate = timed()
     kept(gate, 1)
     serve(gate, PROBATION_LOOKS)
+    while gate.target.idle:
+        serve(gate, 1)
+    rest(gate)
     return gate
 
 
 def test_the_figures_are_those_of_the_documents() -> None:
-    assert (PROBATION_LOOKS, REST_SECONDS, UNSEEN_USES) == (1000, 0.005, 16)
+    assert (PROBATION_LOOKS, USES_BEFORE_REST, REST_SECONDS, LONGEST_REST_SECONDS) == (1000, 16, 0.005, 1.0)
 
 
-def test_a_target_that_was_always_silent_is_seldom_looked_at_a_moment_after_its_response() -> None:
-    gate = Gate()
+def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_response() -> None:
+    gate = timed()
     kept(gate, 1)
     seen = looks(gate)
     serve(gate, PROBATION_LOOKS)
     assert len(seen) == PROBATION_LOOKS
+    gate = trusted()
+    seen = looks(gate)
+    serve(gate, 10 * USES_BEFORE_REST)
+    assert len(seen) == 10, "once in each turn, after its rest"
     seen.clear()
-    serve(gate, 10 * (UNSEEN_USES + 1))
-    assert len(seen) == 10
     serve(gate, 20, apart=2 * REST_SECONDS)
-    assert len(seen) == 10 + 20
-    serve(gate, 10 * (UNSEEN_USES + 1))
-    assert len(seen) == 10 + 20 + 10
+    assert len(seen) == 20
 
 
 @pytest.mark.parametrize("asks", [post(b"x"), post(b""), get().replace(b"GET", b"PATCH")])
@@ -306,18 +318,51 @@ def test_before_a_request_that_may_not_be_sent_twice_every_target_is_looked_at(a
     assert len(seen) == 20
 
 
-def test_a_connection_that_was_held_back_is_looked_at_before_it_is_used_again() -> None:
+def test_a_connection_rests_after_some_uses_in_a_row_for_longer_than_its_answers_took() -> None:
+    """An answer that is owed comes while nobody waits for it, if all have got the answer to another request."""
+    gate = timed()
+    client = gate.client()
+    for number in range(USES_BEFORE_REST):
+        client.send(get())
+        gate.loop.advance(0.2 if number == 5 else 0.001)
+        gate.upstream.send(OK)
+    assert not gate.target.idle
+    gate.loop.advance(0.39)
+    client.send(get())
+    assert len(gate.upstreams) == 2
+    gate.upstreams[1].send(OK)
+    gate.loop.advance(0.02)
+    for _ in range(USES_BEFORE_REST - 1):  # the other one is idle, so that it goes out first
+        client.send(get())
+        gate.upstreams[1].send(OK)
+    client.send(get())
+    assert len(gate.upstreams[0].requests) == USES_BEFORE_REST + 1
+    assert len(gate.upstreams) == 2
+    gate.check_counts()
+
+
+def test_no_rest_is_longer_than_a_second() -> None:
+    gate = timed()
+    client = gate.client()
+    for _ in range(USES_BEFORE_REST):
+        client.send(get())
+        gate.loop.advance(30)
+        gate.upstream.send(OK)
+    gate.loop.advance(LONGEST_REST_SECONDS + 0.01)
+    client.send(get())
+    assert len(gate.upstreams) == 1
+
+
+def test_a_connection_that_was_held_back_rests_before_it_is_used_again() -> None:
     """What came while it was not read from is as old as that."""
-    gate = trusted()
-    seen = looks(gate)
+    gate = timed()
     slow = gate.ask(get())
     slow.stop_reading()
     gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n", bytes(20_000))
     assert not gate.target.in_flight
-    assert not seen
     gate.ask(get())
-    assert len(gate.upstream.requests) == PROBATION_LOOKS + 3
-    assert len(seen) == 1
+    assert len(gate.upstreams) == 2
+    gate.check_counts()
 
 
 BREACHES = {
@@ -340,8 +385,8 @@ HONEST = {
 def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
     breach: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The longest rest first: what it says late is not taken for the answer to the next request."""
-    gate = Gate()
+    """What it says late is not taken for the answer to the next request."""
+    gate = timed()
     for _ in range(2):
         gate.ask(get())
         upstream = gate.upstreams[-1]
@@ -353,6 +398,7 @@ def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
     assert "upstream default, target 10.0.0.1:9000" in told[0]
     kept(gate, 2)
     one, two = gate.upstreams[2:]
+    assert not gate.target.idle
     gate.ask(get())
     assert len(gate.upstreams) == 5, "neither has rested"
     rest(gate)
@@ -366,7 +412,7 @@ def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
 @pytest.mark.parametrize("fault", HONEST)
 def test_a_response_that_is_broken_in_its_place_costs_no_trust(fault: str) -> None:
     """A client may bring that about, with what is told back to it."""
-    gate = Gate()
+    gate = timed()
     client = gate.ask(get())
     gate.upstream.send(HONEST[fault])
     assert client.answer.status == 502
@@ -374,7 +420,7 @@ def test_a_response_that_is_broken_in_its_place_costs_no_trust(fault: str) -> No
 
 
 def test_what_a_target_says_after_its_connection_was_given_up_costs_no_trust() -> None:
-    gate = Gate()
+    gate = timed()
     client = gate.ask(get())
     (connection,) = gate.target.connections
     client.end()
@@ -384,7 +430,7 @@ def test_what_a_target_says_after_its_connection_was_given_up_costs_no_trust() -
 
 
 def test_a_target_that_ends_idle_connections_is_trusted_as_before(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate()
+    gate = timed()
     ours, theirs = socket.socketpair()
     gate.descriptors = [ours.fileno()]
     kept(gate, 2)

@@ -63,8 +63,8 @@ class Denied:
     """Lines of the answer that others of its status do not have."""
     detail: str | None = None
     """All that it says; None: that is not looked at."""
-    alike: bool = False
-    """The request behind it meets the same."""
+    behind: Denied | None = None
+    """What comes of the request behind it, where that is not served either."""
 
 
 @dataclass(frozen=True, slots=True)

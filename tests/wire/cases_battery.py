@@ -2,8 +2,7 @@
 
 Whole; cut in two; byte by byte; and each of these with a second good request behind it. All connections of a case send
 their next piece in the same turn, and only when the gateway has read the last one, so a case costs a few dozen turns of
-the loop and not one per connection. What came out upstream is found back by the request id of its answer, and counted:
-as many requests as have to come there and no more, each once.
+the loop and not one per connection. What must come of it is `cases_judge`'s to say.
 Every offset of a cut is tried with KEYGATE_LONG=1, but in requests of thousands of bytes; else those around the ends
 of lines and a fraction of the others, another fraction for each case.
 """
@@ -15,13 +14,20 @@ import os
 import socket
 import struct
 import zlib
-from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.proxy.harness import DEFECTS, problem
-from tests.proxy.wire_reader import Incomplete, Message, read_request
-from tests.wire.cases import KEYS, SECOND, UPSTREAM_HOST, Answered, Denied, Forwarded, Refused
+from tests.proxy.harness import DEFECTS
+from tests.wire.cases import KEYS, SECOND, Refused
+from tests.wire.cases_judge import (
+    BEHIND,
+    id_of,
+    is_answered,
+    judge,
+    judge_forwarded,
+    judge_own,
+    judge_rest,
+    what_arrived,
+)
 from tests.wire.live import live, run
 
 if TYPE_CHECKING:
@@ -41,24 +47,7 @@ _BEFORE: Final = 4
 """Ways with a good request before one that is refused."""
 _CRUMBS: Final = 500
 _AT_ONCE: Final = 100
-_TOLD: Final = {401: ["www-authenticate"] * 2, 403: ["www-authenticate"] * 2, 405: ["allow"]}
-"""Fields that answers of a status have: a challenge for each way to send a key; what is served."""
-_SENT_ON: Final = ["content-length", "date", "x-request-id"]
-"""Fields that each answer has, once: of the upstream's; of the gateway's, without and with a body."""
-_EMPTY: Final = ["date", "x-request-id"]
-_OWN: Final = ["cache-control", "content-length", "content-type", "date", "x-request-id"]
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_BEHIND: Final = Forwarded("the second one", SECOND, b"GET /2")
-
-
-@dataclass(slots=True)
-class Arrived:
-    """What the upstream got."""
-
-    whole: dict[bytes, tuple[bytes, Message]] = field(default_factory=dict)
-    """By its id, each whole request with the bytes of its head; those that belong to an answer are taken out."""
-    begun: set[bytes] = field(default_factory=set)
-    """The ids of those that were cut off behind their head."""
 
 
 def try_case(
@@ -129,14 +118,14 @@ async def _try(gate: Live, case: Case, ways: list[list[bytes]]) -> None:
                 _send(client, pieces[index])
         await _read_through(gate)
     seconds = [b"".join(pieces).endswith(SECOND) for pieces in ways]
-    await gate.until(lambda: all(map(_is_answered, clients, seconds, [case] * len(clients))))
+    await gate.until(lambda: all(map(is_answered, clients, seconds, [case] * len(clients))))
     await gate.settled()
-    arrived = _arrived(gate, case)
+    arrived = what_arrived(gate, case)
     reached = 0
     for client, second, pieces in zip(clients, seconds, ways, strict=True):
         where = (case.name, [len(piece) for piece in pieces[:3]], second)
-        reached += _judge(gate, case, client, arrived, second=second, where=where)
-    _judge_rest(gate, case, arrived, reached)
+        reached += judge(gate, case, client, arrived, second=second, where=where)
+    judge_rest(gate, case, arrived, reached)
     if isinstance(case, Refused) and not case.begins:
         assert gate.upstream.received == b"", case.name
     for client in clients:
@@ -164,13 +153,13 @@ async def _try_behind(gate: Live, case: Refused) -> None:
         await _read_through(gate)
     await gate.until(lambda: all(client.ended or client.was_reset for client in clients))
     await gate.settled()
-    arrived = _arrived(gate, case)
+    arrived = what_arrived(gate, case)
     for client in clients:
         good, refusal = client.answers
-        _judge_forwarded(gate, _BEHIND, good, arrived, (case.name, "before"))
-        _judge_own(case, refusal, (case.name, "behind a good one"))
-        arrived.begun.discard(_id(refusal))
-    _judge_rest(gate, case, arrived, len(ways))
+        judge_forwarded(gate, BEHIND, good, arrived, (case.name, "before"))
+        judge_own(case, refusal, (case.name, "behind a good one"))
+        arrived.begun.discard(id_of(refusal))
+    judge_rest(gate, case, arrived, len(ways))
     gate.close_clients()
     await gate.until(lambda: not gate.worker.connections)
     await gate.settled()
@@ -189,141 +178,3 @@ def _send(client: Client, piece: bytes) -> None:
         client.socket.send(piece)  # a few hundred bytes into an empty buffer of the kernel's
     except ConnectionError:
         client.was_reset = True
-
-
-# --- what must come of it ---------------------------------------------------------------------------------------------
-
-
-def _expected(case: Case, *, second: bool) -> int:
-    """How many answers there are."""
-    ends = isinstance(case, Refused) or case.ends
-    return 2 if second and not ends else 1
-
-
-def _is_answered(client: Client, second: bool, case: Case) -> bool:  # noqa: FBT001  one of several lists
-    """Whether nothing more has to come; what comes all the same is found later."""
-    if isinstance(case, Refused) or case.ends:
-        return client.ended or client.was_reset
-    heads = client.received.count(b"\r\n\r\n")
-    return client.ended or client.was_reset or heads >= _expected(case, second=second)
-
-
-def _judge(
-    gate: Live,
-    case: Case,
-    client: Client,
-    arrived: Arrived,
-    *,
-    second: bool,
-    where: object,
-) -> int:
-    """Judge what a client got; returns how many requests of its connection the upstream must have got."""
-    assert not client.was_reset, where
-    client.methods = [case.sends.lstrip(b"\r\n").partition(b" ")[0], b"GET"]
-    if isinstance(case, Refused):  # its answer has a body whatever it was meant to be
-        client.methods = []
-    answers = client.answers
-    assert all(answer.whole for answer in answers), (where, client.received)
-    if isinstance(case, Denied | Answered) and case.ends is None and client.ended:
-        assert len(answers) in {1, _expected(case, second=second)}, (where, client.received)
-    else:
-        ends = isinstance(case, Refused) or case.ends or False
-        assert len(answers) == _expected(case, second=second), (where, client.received)
-        assert client.ended is ends, (where, client.received)
-        assert (answers[0].one("connection") == "close") is ends, where
-    if isinstance(case, Forwarded):
-        _judge_forwarded(gate, case, answers[0], arrived, where)
-    else:
-        _judge_own(case, answers[0], where)
-        arrived.begun.discard(_id(answers[0]))
-    for answer in answers[1:]:
-        if isinstance(case, Denied) and case.alike:
-            _judge_own(case, answer, where)
-        else:
-            _judge_forwarded(gate, _behind(case), answer, arrived, where)
-    if isinstance(case, Denied) and case.alike:
-        return 0
-    return len(answers) - (not isinstance(case, Forwarded))
-
-
-def _behind(case: Case) -> Forwarded:
-    """The second request: what its route says of Host, and that its peer is trusted, is so for both."""
-    if isinstance(case, Forwarded) and case.host_field != UPSTREAM_HOST:
-        return replace(_BEHIND, host_field=b"h")
-    return _BEHIND
-
-
-def _judge_own(case: Refused | Denied | Answered, answer: Message, where: object) -> None:
-    if isinstance(case, Answered):
-        assert answer.status == case.status, (where, answer)
-        assert answer.body == (case.body or b""), (where, answer)
-        assert _further_lines(answer, _EMPTY if case.body is None else _OWN) == case.fields, (where, answer)
-        return
-    status, code = case.verdict
-    assert answer.status == status, (where, answer)
-    told = [name for key, _ in answer.fields if (name := key.decode().lower()) in {"www-authenticate", "allow"}]
-    assert told == _TOLD.get(status, []), (where, answer)
-    fields = case.fields if isinstance(case, Denied) else b""
-    assert _further_lines(answer, [*_OWN, *set(told)]) == fields, (where, answer)
-    if isinstance(case, Denied) and case.sends.startswith(b"HEAD "):
-        assert answer.body == b"", where
-        return
-    body = problem(answer)
-    assert body["code"] == code, (where, answer)
-    assert body["type"] == f"urn:keygate:problem:{code}", (where, answer)
-    assert body["title"] == HTTPStatus(status).phrase, (where, answer)
-    if isinstance(case, Denied) and case.detail is not None:
-        assert body["detail"] == case.detail, (where, answer)
-
-
-def _judge_forwarded(gate: Live, case: Forwarded, answer: Message, arrived: Arrived, where: object) -> None:
-    assert answer.status == 200, (where, answer)
-    request_id = _id(answer)
-    head, request = arrived.whole.pop(request_id)
-    assert head == case.head(b"127.0.0.1:%d" % gate.upstream.port, request_id), (where, head)
-    assert request.body == case.body, (where, request)
-    assert _further_lines(answer, _SENT_ON) == case.told, (where, answer)
-    if request.method != b"HEAD":
-        assert answer.body == request.method + b" " + request.target, where
-
-
-def _judge_rest(gate: Live, case: Case, arrived: Arrived, reached: int) -> None:
-    """Whether nothing reached the upstream but what was answered, or what the case says may have begun to."""
-    assert not arrived.whole, (case.name, "requests that belong to no answer", arrived.whole)
-    assert not arrived.begun, (case.name, "beginnings that belong to no refusal", arrived.begun)
-    assert len(gate.upstream.requests) == reached, (case.name, gate.upstream.requests)
-
-
-def _id(message: Message) -> bytes:
-    return (message.one("x-request-id") or "").encode()
-
-
-def _further_lines(answer: Message, usual: list[str]) -> bytes:
-    """Its field lines but for the usual ones, which have to be there, and what it says of the connection."""
-    assert all(answer.all(name) for name in usual), answer
-    names = {"connection", *usual}
-    return b"".join(b"%b: %b\r\n" % each for each in answer.fields if each[0].decode().lower() not in names)
-
-
-def _arrived(gate: Live, case: Case) -> Arrived:
-    """All that the upstream got, every byte of it; nothing came twice, and no request without an end but as allowed."""
-    found = Arrived()
-    assert not gate.upstream.faults, gate.upstream.faults
-    for peer in gate.upstream.connections:
-        data = peer.received
-        while data:
-            try:
-                request, rest = read_request(data)
-            except Incomplete as cut:
-                assert isinstance(case, Refused) and case.begins, (case.name, "a request without an end", data)
-                assert peer.ended, "a request without an end is cut off"
-                assert b"GET /2" not in data, "and nothing of the next one is in it"
-                assert cut.begun is not None, (case.name, "a head without an end", data)
-                assert _id(cut.begun) not in found.begun, (case.name, "it began twice", data)
-                found.begun.add(_id(cut.begun))
-                break
-            head = data[: data.index(b"\r\n\r\n") + 4]
-            assert _id(request) not in found.whole, (case.name, "a request came twice", head)
-            found.whole[_id(request)] = head, request
-            data = rest
-    return found

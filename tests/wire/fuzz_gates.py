@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.proxy.upstream_pool import REST_SECONDS
-
 if TYPE_CHECKING:
     from tests.proxy.harness import Gate
 
@@ -38,7 +36,6 @@ class Gates:
             self.close()
             self.gate = self.new_gate()
         del gate.loop.tasks[:]
-        self.gate.loop.advance(2 * REST_SECONDS)  # else a target that spoke unasked is not used again for the next one
 
     def close(self) -> None:
         """Nothing may be left of anybody."""
