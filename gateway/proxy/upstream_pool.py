@@ -30,7 +30,7 @@ _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 REST_SECONDS: Final = 0.005
 """A connection that was in use so long ago has rested: it is looked at before it is used again."""
 LONGEST_REST_SECONDS: Final = 1.0
-USES_BEFORE_REST: Final = 16
+USES_BEFORE_REST: Final = 100
 """So often in a row is a connection used before it has to rest."""
 PROBATION_LOOKS: Final = 1000
 """So many have to find nothing, before a target's connections are used unlooked at where they have not rested."""

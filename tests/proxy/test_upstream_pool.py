@@ -292,7 +292,7 @@ def trusted() -> Gate:
 
 
 def test_the_figures_are_those_of_the_documents() -> None:
-    assert (PROBATION_LOOKS, USES_BEFORE_REST, REST_SECONDS, LONGEST_REST_SECONDS) == (1000, 16, 0.005, 1.0)
+    assert (PROBATION_LOOKS, USES_BEFORE_REST, REST_SECONDS, LONGEST_REST_SECONDS) == (1000, 100, 0.005, 1.0)
 
 
 def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_response() -> None:
