@@ -2,7 +2,7 @@
 
 Invariants: a connection is idle, resting or lent, one of these; `in_flight` counts lent ones. The most recently used
 idle connection goes out first, so that the others grow old and are closed before their peer closes them; where none is
-idle, the one that has rested longest. Choosing is synchronous; only opening a connection waits. A target that failed
+idle, the one whose rest was over first. Choosing is synchronous; only opening a connection waits. A target that failed
 several times in a row is left out for a while; when all are left out, all are used, since a guess beats a certain
 refusal.
 """
@@ -10,6 +10,7 @@ refusal.
 import asyncio
 import logging
 import ssl
+from bisect import insort
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -38,6 +39,10 @@ PROBATION_LOOKS: Final = 1000
 
 class UpstreamUnreachable(Exception):
     """No connection to the target could be opened; `str()` is for our own log."""
+
+
+def _end_of_rest(connection: UpstreamConnection) -> float:
+    return connection.rests_until
 
 
 class Target:
@@ -95,7 +100,7 @@ class Target:
         self.idle: list[UpstreamConnection] = []
         """Those that may be used; the one that was used last stands last."""
         self.resting: list[UpstreamConnection] = []
-        """Those that may not yet; the one that has rested longest stands first."""
+        """Those that may not yet; the one whose rest ends first stands first."""
         self.connections: set[UpstreamConnection] = set()
         self.in_flight = 0
         self.healthy = True
@@ -227,7 +232,7 @@ class Target:
         connection.rests_until = connection.answered_at + rest
         connection.uses = 0
         connection.slowest = 0.0
-        self.resting.append(connection)
+        insort(self.resting, connection, key=_end_of_rest)
 
     def drop(self, connection: UpstreamConnection) -> None:
         """Forget a connection that is being closed."""

@@ -341,6 +341,22 @@ def test_a_connection_rests_after_some_uses_in_a_row_for_longer_than_its_answers
     gate.check_counts()
 
 
+def test_one_that_rests_for_long_holds_up_no_other() -> None:
+    gate = timed()
+    gate.target.distrust()
+    for seconds in (0.3, 0.001):
+        gate.ask(get())
+        gate.loop.advance(seconds)
+    slow, quick = gate.upstreams
+    slow.send(OK)
+    quick.send(OK)
+    rest(gate)
+    gate.ask(get())
+    assert len(quick.requests) == 2
+    assert len(gate.upstreams) == 2
+    gate.check_counts()
+
+
 def test_no_rest_is_longer_than_a_second() -> None:
     gate = timed()
     client = gate.client()
