@@ -2,7 +2,7 @@
 
 Invariants: a connection is idle, resting or lent, one of these; `in_flight` counts lent ones. The most recently used
 idle connection goes out first, so that the others grow old and are closed before their peer closes them; where none is
-idle, the one whose rest was over first. Choosing is synchronous; only opening a connection waits. A target that failed
+idle, the one whose rest was over last. Choosing is synchronous; only opening a connection waits. A target that failed
 several times in a row is left out for a while; when all are left out, all are used, since a guess beats a certain
 refusal.
 """
@@ -10,7 +10,7 @@ refusal.
 import asyncio
 import logging
 import ssl
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -132,10 +132,11 @@ class Target:
         while True:
             if self.idle:
                 connection = self.idle.pop()
-            elif self.resting and self.resting[0].rests_until <= now:
-                connection = self.resting.pop(0)
             else:
-                return None
+                rested = bisect_right(self.resting, now, key=_end_of_rest)
+                if not rested:
+                    return None
+                connection = self.resting.pop(rested - 1)
             if self._probation or not repeatable or now - connection.answered_at >= REST_SECONDS:
                 if connection.has_unread():
                     self._refuse_unread(connection)

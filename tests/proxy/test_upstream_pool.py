@@ -231,7 +231,7 @@ def test_a_connection_with_something_unread_is_not_used_again(what: str, request
             theirs.close()
     rest(gate)  # else a target that spoke unasked gets no request
     client = gate.ask(request_)
-    assert [each.gone for each in gate.upstreams] == [False, what == "an end", True]
+    assert [each.gone for each in gate.upstreams] == [False, True, True]
     gate.upstreams[0].send(OK)
     assert client.answer.body == b"ok"
     assert len(gate.upstreams) == 3
@@ -357,6 +357,27 @@ def test_one_that_rests_for_long_holds_up_no_other() -> None:
     gate.check_counts()
 
 
+def test_a_distrusted_target_needs_no_more_connections_than_its_load_does() -> None:
+    """Those of a burst grow old, and are closed."""
+    gate = timed()
+    gate.target.distrust()
+    kept(gate, 20)
+    burst = list(gate.upstreams)
+    for _ in range(24):
+        gate.advance(0.25)
+        client = gate.ask(get())
+        next(each for each in gate.upstreams if each.transport is busy(gate)).send(OK)
+        client.end()
+    assert sum(not each.gone for each in burst) == 1
+    gate.check_counts()
+
+
+def busy(gate: Gate) -> object:
+    """The transport of the one connection that is lent."""
+    (connection,) = (each for each in gate.target.connections if each.exchange is not None)
+    return connection.transport
+
+
 def test_no_rest_is_longer_than_a_second() -> None:
     gate = timed()
     client = gate.client()
@@ -418,9 +439,9 @@ def test_a_target_that_spoke_unasked_is_used_again_only_after_a_rest(
     gate.ask(get())
     assert len(gate.upstreams) == 5, "neither has rested"
     rest(gate)
-    gate.ask(get(b"/one"))
     gate.ask(get(b"/two"))
-    assert [each.requests[-1].target for each in (one, two)] == [b"/one", b"/two"]
+    gate.ask(get(b"/one"))
+    assert [each.requests[-1].target for each in (one, two)] == [b"/one", b"/two"], "the last one goes out first"
     assert len(gate.upstreams) == 5
     gate.check_counts()
 
