@@ -4,10 +4,9 @@
 run: .venv/run.stamp
 	@.venv/bin/gateway demo
 
-# One process more than there are cores: a quarter of the time tests wait for clocks, starts and ends.
 test: .venv/dev.stamp
 	@.ci/system-packages
-	@.venv/bin/pytest -n $$(($$(nproc) + 1))
+	@.venv/bin/pytest -n auto
 
 # The data plane's tests against the wheel: safe paths keep the checkout from being imported in its place.
 test-compiled: .venv-compiled/compiled.stamp

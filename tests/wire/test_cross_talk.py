@@ -21,6 +21,7 @@ from tests.wire.hostile_upstream import (
     MARK,
     SECOND,
     Line,
+    always_rested,
     begin,
     check_next_client,
     code_of,
@@ -130,6 +131,7 @@ def test_what_the_kernel_still_holds_ends_a_connection_that_is_to_be_used_again(
 def test_a_connection_that_was_silent_is_used_though_the_others_spoke(tried: Tried) -> None:
     async def story() -> None:
         async with hostile() as (gate, upstream):
+            always_rested(gate)
             for quiet in range(4):
                 lines = await idle(gate, upstream, 4)
                 client = await second_client(gate, upstream)
