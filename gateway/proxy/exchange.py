@@ -119,8 +119,7 @@ class Exchange(Admission):
             self.body = ChunkedBody() if length == CHUNKED else LengthBody(length)
         self._move(LEASE)
         target = self.route.pool.pick(self._tried)
-        repeatable = not length and self.head.method in _IDEMPOTENT
-        connection = target.lease(repeatable=repeatable) if target is not None else None
+        connection = target.lease() if target is not None else None
         if connection is not None:
             self._send(connection)
         else:

@@ -121,12 +121,12 @@ class Target:
         """Whether requests should go here."""
         return self.healthy and self._ejected_until <= now
 
-    def lease(self, *, repeatable: bool) -> UpstreamConnection | None:
+    def lease(self) -> UpstreamConnection | None:
         """An open connection to use now; None when one has to be opened with `connect`.
 
-        What lies unread there would be read as the answer, and an end would lose a request that is not `repeatable`, so
-        the kernel is asked. That is a system call: a target that has always been silent is spared it where the
-        connection served a moment ago.
+        What lies unread there would be read as the answer, and an end would lose a request, so the kernel is asked.
+        That is a system call: a target that has always been silent is spared it where the connection served a moment
+        ago.
         """
         now = self.precise_clock()
         while True:
@@ -137,7 +137,7 @@ class Target:
                 if not rested:
                     return None
                 connection = self.resting.pop(rested - 1)
-            if self._probation or not repeatable or now - connection.answered_at >= REST_SECONDS:
+            if self._probation or now - connection.answered_at >= REST_SECONDS:
                 if connection.has_unread():
                     self._refuse_unread(connection)
                     continue
