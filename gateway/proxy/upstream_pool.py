@@ -28,13 +28,15 @@ _QUIET_SECONDS: Final = 1.0
 """An outage fails every request, and whoever reads the log wants to know why, not how often in each line."""
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
-REST_SECONDS: Final = 0.005
-"""A connection that was in use so long ago has rested: it is looked at before it is used again."""
+SHORTEST_REST_SECONDS: Final = 0.005
 LONGEST_REST_SECONDS: Final = 1.0
+LOOK_AFTER_SECONDS: Final = 0.02
+"""A connection that was in use so long ago is looked at before it is used again. Longer than a turn of a saturated
+worker's loop takes, in which otherwise nearly every connection would be looked at, just when that costs most."""
 USES_BEFORE_REST: Final = 100
 """So often in a row is a connection used before it has to rest."""
 PROBATION_LOOKS: Final = 1000
-"""So many have to find nothing, before a target's connections are used unlooked at where they have not rested."""
+"""So many have to find nothing, before a target's connections are used unlooked at."""
 
 
 class UpstreamUnreachable(Exception):
@@ -132,12 +134,14 @@ class Target:
         while True:
             if self.idle:
                 connection = self.idle.pop()
+                looks = self._probation > 0 or now - connection.answered_at >= LOOK_AFTER_SECONDS
             else:
                 rested = bisect_right(self.resting, now, key=_end_of_rest)
                 if not rested:
                     return None
                 connection = self.resting.pop(rested - 1)
-            if self._probation or now - connection.answered_at >= REST_SECONDS:
+                looks = True
+            if looks:
                 if connection.has_unread():
                     self._refuse_unread(connection)
                     continue
@@ -229,7 +233,7 @@ class Target:
         Where an answer came twice, or late, each request gets the answer to the one before, and none can tell. It
         goes on for as long as the next request comes before the answer that is owed; so now and then none comes.
         """
-        rest = min(max(2 * connection.slowest, REST_SECONDS), LONGEST_REST_SECONDS)
+        rest = min(max(2 * connection.slowest, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
         connection.rests_until = connection.answered_at + rest
         connection.uses = 0
         connection.slowest = 0.0

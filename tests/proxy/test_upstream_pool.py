@@ -7,7 +7,13 @@ from collections import Counter
 
 import pytest
 
-from gateway.proxy.upstream_pool import LONGEST_REST_SECONDS, PROBATION_LOOKS, REST_SECONDS, USES_BEFORE_REST
+from gateway.proxy.upstream_pool import (
+    LONGEST_REST_SECONDS,
+    LOOK_AFTER_SECONDS,
+    PROBATION_LOOKS,
+    SHORTEST_REST_SECONDS,
+    USES_BEFORE_REST,
+)
 from tests.proxy.harness import OK, Gate, error_of, get, post
 
 TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
@@ -32,7 +38,7 @@ def timed() -> Gate:
 
 def rest(gate: Gate) -> None:
     """Let so much time pass that a connection may be used again whoever is behind it."""
-    gate.loop.advance(2 * REST_SECONDS)
+    gate.loop.advance(2 * SHORTEST_REST_SECONDS)
 
 
 def test_the_most_recently_used_connection_goes_out_first() -> None:
@@ -292,7 +298,8 @@ def trusted() -> Gate:
 
 
 def test_the_figures_are_those_of_the_documents() -> None:
-    assert (PROBATION_LOOKS, USES_BEFORE_REST, REST_SECONDS, LONGEST_REST_SECONDS) == (1000, 100, 0.005, 1.0)
+    assert (PROBATION_LOOKS, LOOK_AFTER_SECONDS) == (1000, 0.02)
+    assert (USES_BEFORE_REST, SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS) == (100, 0.005, 1.0)
 
 
 def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_response() -> None:
@@ -306,7 +313,10 @@ def test_a_target_that_was_always_silent_is_not_looked_at_a_moment_after_its_res
     serve(gate, 10 * USES_BEFORE_REST)
     assert len(seen) == 10, "once in each turn, after its rest"
     seen.clear()
-    serve(gate, 20, apart=2 * REST_SECONDS)
+    serve(gate, 20, apart=LOOK_AFTER_SECONDS - 0.001)
+    assert len(seen) == 1, "the rest that was due"
+    seen.clear()
+    serve(gate, 20, apart=LOOK_AFTER_SECONDS + 0.001)
     assert len(seen) == 20
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.proxy.upstream_pool import REST_SECONDS, USES_BEFORE_REST
+from gateway.proxy.upstream_pool import SHORTEST_REST_SECONDS, USES_BEFORE_REST
 from tests.certificates import authority, issued
 from tests.proxy.harness import OTHER_SECRET
 from tests.wire.hostile_upstream import (
@@ -55,7 +55,7 @@ async def idle(gate: Live, upstream: HostileUpstream, count: int = 1) -> list[Li
         client.close()
         gate.clients.remove(client)
     await gate.settled()
-    await asyncio.sleep(2 * REST_SECONDS)  # a target that spoke unasked gets no request before that
+    await asyncio.sleep(2 * SHORTEST_REST_SECONDS)  # a target that spoke unasked gets no request before that
     return [line for _, line in begun]
 
 
