@@ -145,7 +145,7 @@ class Admission:
         return False
 
     def _answer_preflight(self) -> bool:
-        """Answer a preflight where there is a route with CORS; False where this request is none."""
+        """Answer or refuse a preflight where a route with CORS is; False: it is a request like any other."""
         head, routes = self.head, self.client.worker.routes
         method = preflight_method(head.forwarded)
         if method is None:
@@ -155,7 +155,7 @@ class Admission:
             # Not left to a route that serves OPTIONS there: it is a question about another one.
             if routes.with_cors(head.host, head.path) is None:
                 return False
-            self._refuse_unrouted(route)
+            self.refuse(route)
             return True
         if route.cors is None:
             return False

@@ -7,7 +7,6 @@ and the whole response came in. It decides nothing about the client: it tells it
 """
 
 import asyncio
-import select
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
 
@@ -69,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         "leased_at",
         "rests_until",
         "reused",
-        "slowest",
+        "slowest_seconds",
         "target",
         "transport",
         "uses",
@@ -85,15 +84,17 @@ class UpstreamConnection(asyncio.Protocol):
         """When, on the loop's clock, silence has lasted too long."""
         self.reused = False
         """Whether an earlier exchange used it: then the peer may have closed it unseen."""
+        # From here on what the target keeps of it; moments are on the target's precise clock.
         self.leased = False
         self.leased_at = 0.0
         self.answered_at = 0.0
-        """When its last response was whole; these are on the target's precise clock, and the target's to set."""
+        """When its last response was whole."""
         self.rests_until = 0.0
+        """When it may be used again."""
         self.uses = 0
         """Since its last rest."""
-        self.slowest = 0.0
-        """The longest of these, in seconds."""
+        self.slowest_seconds = 0.0
+        """The longest of these."""
         self.closing = False
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""
@@ -102,10 +103,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._held = False
         self._interims = 0
         self._reprieved = False
-        """As for a client."""
+        """Its time was over while bytes of it lay with the kernel (`kernel_view.UNREAD_SECONDS`)."""
         self._tls: TlsConnection | None = None
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
-        """Asks the kernel whether there is anything to be read; None where there is no kernel."""
+        """See `kernel_view.poller`."""
         self._buffer = b""
         self._response: ResponseHead | None = None
         self._body: BodyReader | None = None
@@ -120,9 +121,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the peer has sent something, or ended the connection, and the event loop has not told us yet.
 
         It has not when the worker was stopped meanwhile, or when both this and the next request came in the same turn
-        of the loop: then what nobody asked for would be read as the answer to that request. One poll(2) costs less than
-        an ioctl(2) with FIONREAD, which does not tell of an end either. With TLS it may be a record of the protocol's
-        own, such as a session ticket; that is rare once a response has come, and costs no more than a new connection.
+        of the loop: then what nobody asked for would be read as the answer to that request. With TLS it may be a record
+        of the protocol's own, such as a session ticket; that is rare once a response has come, and costs no more than a
+        new connection.
         """
         poll, tls = self._poll, self._tls
         return poll is not None and (bool(poll(0)) or (tls is not None and tls.holds_some()))
@@ -208,12 +209,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         if isinstance(transport, TlsConnection):
             self._tls = transport
-        raw = transport.get_extra_info("socket")
-        descriptor = -1 if raw is None else raw.fileno()
-        if descriptor >= 0:
-            poller = select.poll()
-            poller.register(descriptor, select.POLLIN)
-            self._poll = poller.poll
+        self._poll = kernel_view.poller(transport)
 
     def data_received(self, data: bytes) -> None:
         """Read on where the last bytes ended."""
@@ -274,9 +270,7 @@ class UpstreamConnection(asyncio.Protocol):
             try:
                 response = read_response_head(section, exchange.head.method)
             except MalformedResponse as error:
-                if _is_hopeless(data):
-                    self.target.distrust()
-                exchange.upstream_broke(str(error))
+                self._broke(exchange, str(error), distrust=_is_hopeless(data))
                 return
             data = rest
             if response.status >= _FIRST_FINAL_STATUS:
@@ -298,8 +292,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_broke("the response head is too large")
             return
         if _is_hopeless(data):
-            self.target.distrust()
-            exchange.upstream_broke("what came is not the beginning of a response")
+            self._broke(exchange, "what came is not the beginning of a response", distrust=True)
             return
         self._buffer = data
 
@@ -325,10 +318,15 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_broke(str(error))
             return None
         if used != len(data):
-            self.target.distrust()
-            exchange.upstream_broke("bytes follow the end of the response")
+            self._broke(exchange, "bytes follow the end of the response", distrust=True)
             return None
         return pieces
+
+    def _broke(self, exchange: "Exchange", reason: str, *, distrust: bool) -> None:
+        """`distrust`: it may be what belongs to another request, or to none."""
+        if distrust:
+            self.target.distrust()
+        exchange.upstream_broke(reason)
 
     def _switch(self, exchange: "Exchange", response: ResponseHead, data: bytes) -> None:
         if not exchange.head.wants_websocket or exchange.body is not None:

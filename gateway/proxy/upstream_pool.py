@@ -108,7 +108,7 @@ class Target:
         self.healthy = True
         """What the last active health checks say."""
         self.distrusted = False
-        """Whether it ever sent what no request had asked for."""
+        """Whether it ever sent what no request had asked for, or what begins no response."""
         self._probation = PROBATION_LOOKS
         self._failures = 0
         self._ejected_until = 0.0
@@ -127,8 +127,8 @@ class Target:
         """An open connection to use now; None when one has to be opened with `connect`.
 
         What lies unread there would be read as the answer, and an end would lose a request, so the kernel is asked.
-        That is a system call: a target that has always been silent is spared it where the connection served a moment
-        ago.
+        That is a system call: where the connection served a moment ago, a target is spared it of which PROBATION_LOOKS
+        looks found nothing.
         """
         now = self.precise_clock()
         while True:
@@ -221,7 +221,7 @@ class Target:
         connection.deadline = now + seconds
         connection.answered_at = self.precise_clock()
         connection.uses += 1
-        connection.slowest = max(connection.slowest, connection.answered_at - connection.leased_at)
+        connection.slowest_seconds = max(connection.slowest_seconds, connection.answered_at - connection.leased_at)
         if rests or self.distrusted or connection.uses >= USES_BEFORE_REST:
             self._rest(connection)
         else:
@@ -232,11 +232,12 @@ class Target:
 
         Where an answer came twice, or late, each request gets the answer to the one before, and none can tell. It
         goes on for as long as the next request comes before the answer that is owed; so now and then none comes.
+        Answers that take more than LONGEST_REST_SECONDS may not be heard then.
         """
-        rest = min(max(2 * connection.slowest, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
+        rest = min(max(2 * connection.slowest_seconds, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
         connection.rests_until = connection.answered_at + rest
         connection.uses = 0
-        connection.slowest = 0.0
+        connection.slowest_seconds = 0.0
         insort(self.resting, connection, key=_end_of_rest)
 
     def drop(self, connection: UpstreamConnection) -> None:
@@ -251,7 +252,7 @@ class Target:
             self.resting.remove(connection)
 
     def distrust(self) -> None:
-        """It sent what no request had asked for, and may do so when somebody waits: each use ends in a rest now."""
+        """It sent what no request had asked for, or begins no response, and may again: each use ends in a rest."""
         if self.distrusted:
             return
         self.distrusted = True

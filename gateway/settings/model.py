@@ -394,7 +394,7 @@ class RouteSettings(Section):
     allow_semicolon: bool = Field(default=False, description="Accept ; in paths, which servers read differently.")
     normalize_path: bool = Field(
         default=True,
-        description="Decode plain characters and merge repeated slashes in the forwarded path (always, if stripped).",
+        description="Forward plain characters decoded and repeated slashes merged; strip_prefix always does.",
     )
     allow_method_override: bool = Field(
         default=False, description="Forward X-HTTP-Method-Override, X-Original-URL and their like."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.proxy.upstream_pool import Target
+    from gateway.proxy.worker import Worker
     from gateway.recording.spool import Spool
 
 SECRET = b"sk_" + b"0" * 43 + b"4LPos6"
@@ -243,6 +244,17 @@ def _settings(text: str) -> Settings:
     return Settings.model_validate(json.loads(text))
 
 
+def targets(worker: Worker) -> list[Target]:
+    """Those of all its upstreams."""
+    return [target for pool in worker.pools for target in pool.targets]
+
+
+def always_rested(worker: Worker) -> None:
+    """From now on whatever is idle has rested, though its target has spoken unasked."""
+    for target in targets(worker):
+        target.precise_clock = itertools.count(0.0, 1.0).__next__
+
+
 class Gate:
     """See the module. Keyword arguments are tables of the settings; `routes` replaces the one for everything.
 
@@ -283,9 +295,7 @@ class Gate:
                 wall_clock=self.wall_clock,
             )
         self.worker = assemble(self.settings, self.cache, self.store, self.loop.for_asyncio, self.recording)
-        for pool in self.worker.pools:
-            for target in pool.targets:
-                target.precise_clock = itertools.count(0.0, 1.0).__next__  # whatever is idle has rested
+        always_rested(self.worker)
         self.cache.on_change = self.worker.changed
         self.hears_of_changes = True
         self.cache.proven(self.loop.time())
@@ -412,9 +422,9 @@ class Gate:
         live = [each for each in exchanges if each.phase != OVER]
         assert worker.in_flight == len(live), (worker.in_flight, live)
         assert worker.streaming <= set(live), (worker.streaming, live)
-        for pool in worker.pools:
-            for target in pool.targets:
-                self._check_target(target, [each.upstream for each in live if each.upstream is not None])
+        lent = [each.upstream for each in live if each.upstream is not None]
+        for target in targets(worker):
+            self._check_target(target, lent)
 
     def _check_target(self, target: Target, lent: list[Any]) -> None:
         here = {each for each in lent if each.target is target}
@@ -434,7 +444,7 @@ class Gate:
         assert worker.in_flight == 0
         assert not worker.streaming
         assert not worker.connections
-        for target in (each for pool in worker.pools for each in pool.targets):
+        for target in targets(worker):
             assert target.in_flight == 0, target
             assert target.connections == {*target.idle, *target.resting}, target
         assert all(each.done() for each in self.loop.tasks), self.loop.tasks

@@ -618,7 +618,7 @@ def stopped(gate: Gate, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("retried", [False, True])
-def test_a_request_that_waited_longer_than_the_proof_that_its_key_counts_is_judged_again(retried: bool) -> None:  # noqa: FBT001
+def test_a_request_that_waited_longer_than_the_proof_that_its_key_counts_is_judged_again(*, retried: bool) -> None:
     """Whoever revoked the key has stopped waiting for this worker by then, and it has heard nothing of it."""
     gate = with_idle(cache=BELIEVES_FOR_3) if retried else Gate(cache=BELIEVES_FOR_3)
     gate.dials_hang = True

@@ -3,8 +3,8 @@
 Whole; cut in two; byte by byte; and each of these with a second good request behind it. All connections of a case send
 their next piece in the same turn, and only when the gateway has read the last one, so a case costs a few dozen turns of
 the loop and not one per connection. What must come of it is `cases_judge`'s to say.
-Every offset of a cut is tried with KEYGATE_LONG=1, but in requests of thousands of bytes; else those around the ends
-of lines and a fraction of the others, another fraction for each case.
+Every offset of a cut is tried with KEYGATE_LONG=1 (`make test-wire`), but in requests of thousands of bytes; else those
+around the ends of lines and a fraction of the others, another fraction for each case.
 """
 
 from __future__ import annotations
@@ -109,16 +109,11 @@ def _offsets(data: bytes) -> list[int]:
 
 async def _try(gate: Live, case: Case, ways: list[list[bytes]]) -> None:
     """Send these streams side by side, and judge what came of each."""
-    gate.upstream.forget()
-    clients = [await gate.client() for _ in ways]
-    await gate.until(lambda: len(gate.worker.connections) == len(clients))
-    for index in range(max(map(len, ways))):
-        for client, pieces in zip(clients, ways, strict=True):
-            if index < len(pieces) and not client.was_reset:
-                _send(client, pieces[index])
-        await _read_through(gate)
+    clients = await _send_all(gate, ways)
     seconds = [b"".join(pieces).endswith(SECOND) for pieces in ways]
-    await gate.until(lambda: all(map(is_answered, clients, seconds, [case] * len(clients))))
+    await gate.until(
+        lambda: all(is_answered(client, case, second=each) for client, each in zip(clients, seconds, strict=True))
+    )
     await gate.settled()
     arrived = what_arrived(gate, case)
     reached = 0
@@ -130,12 +125,7 @@ async def _try(gate: Live, case: Case, ways: list[list[bytes]]) -> None:
         assert gate.upstream.received == b"", case.name
     for client in clients:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    gate.close_clients()
-    await gate.until(lambda: not gate.worker.connections)
-    await gate.settled()
-    assert len(gate.upstream.requests) == reached, (case.name, "some came late", gate.upstream.requests)
-    assert gate.worker.in_flight == 0, case.name
-    assert not DEFECTS.records, [each.getMessage() for each in DEFECTS.records]
+    await _leave(gate, case, reached)
 
 
 async def _try_behind(gate: Live, case: Refused) -> None:
@@ -143,15 +133,8 @@ async def _try_behind(gate: Live, case: Refused) -> None:
     stream = SECOND + case.sends + SECOND
     ways = [[stream], [SECOND, case.sends + SECOND], [SECOND + case.sends, SECOND], _crumbs(stream)]
     assert len(ways) == _BEFORE
-    gate.upstream.forget()
-    clients = [await gate.client() for _ in ways]
-    await gate.until(lambda: len(gate.worker.connections) == len(clients))
-    for index in range(max(map(len, ways))):
-        for client, pieces in zip(clients, ways, strict=True):
-            if index < len(pieces):
-                _send(client, pieces[index])
-        await _read_through(gate)
-    await gate.until(lambda: all(client.ended or client.was_reset for client in clients))
+    clients = await _send_all(gate, ways)
+    await gate.until(lambda: all(client.over() for client in clients))
     await gate.settled()
     arrived = what_arrived(gate, case)
     for client in clients:
@@ -160,10 +143,30 @@ async def _try_behind(gate: Live, case: Refused) -> None:
         judge_own(case, refusal, (case.name, "behind a good one"))
         arrived.begun.discard(id_of(refusal))
     judge_rest(gate, case, arrived, len(ways))
+    await _leave(gate, case, len(ways))
+
+
+async def _send_all(gate: Live, ways: list[list[bytes]]) -> list[Client]:
+    """Send each stream on a connection of its own; the next pieces when the gateway has read the last ones."""
+    gate.upstream.forget()
+    clients = [await gate.client() for _ in ways]
+    await gate.until(lambda: len(gate.worker.connections) == len(clients))
+    for index in range(max(map(len, ways))):
+        for client, pieces in zip(clients, ways, strict=True):
+            if index < len(pieces) and not client.was_reset:
+                _send(client, pieces[index])
+        await _read_through(gate)
+    return clients
+
+
+async def _leave(gate: Live, case: Case, reached: int) -> None:
+    """Close all connections: nothing may be left of them, and no more requests than those have reached the upstream."""
     gate.close_clients()
     await gate.until(lambda: not gate.worker.connections)
     await gate.settled()
-    assert len(gate.upstream.requests) == len(ways), (case.name, "some came late", gate.upstream.requests)
+    assert len(gate.upstream.requests) == reached, (case.name, "some came late", gate.upstream.requests)
+    assert gate.worker.in_flight == 0, case.name
+    assert not DEFECTS.records, [each.getMessage() for each in DEFECTS.records]
 
 
 async def _read_through(gate: Live) -> None:

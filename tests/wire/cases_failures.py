@@ -1,6 +1,6 @@
 """What fails behind the gateway, or in it, before a case of the battery is tried: `prepare` of `try_case`.
 
-Invariant: nothing is replaced but what a real outage replaces: what the store answers, and the room for records.
+Invariant: nothing is replaced but what the store answers, the room for records, and, for a defect, a key's origins.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from tests.proxy.harness import DEFECTS
 from tests.wire.cases import SECOND
 
 if TYPE_CHECKING:
-    import asyncio
     import logging
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from gateway.keys.record import CredentialRecord
     from tests.wire.live import Live
 
     Prepare = Callable[[Live], Awaitable[None]]
@@ -39,15 +37,7 @@ def failing(error: Callable[[], Exception], *, later: bool = False) -> Prepare:
 
     async def prepare(gate: Live) -> None:
         await warm(gate)
-
-        def read(key_digest: bytes) -> asyncio.Future[CredentialRecord | None]:  # noqa: ARG001  as of Keys
-            if not later:
-                raise error()
-            answer: asyncio.Future[CredentialRecord | None] = gate.loop.create_future()
-            gate.loop.call_soon(answer.set_exception, error())
-            return answer
-
-        gate.keys.read = read  # type: ignore[method-assign]
+        gate.keys.fails_with, gate.keys.fails_later = error, later
 
     return prepare
 

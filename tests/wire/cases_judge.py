@@ -44,12 +44,12 @@ def expected(case: Case, *, second: bool) -> int:
     return 2 if second and not ends else 1
 
 
-def is_answered(client: Client, second: bool, case: Case) -> bool:  # noqa: FBT001  one of several lists
+def is_answered(client: Client, case: Case, *, second: bool) -> bool:
     """Whether nothing more has to come; what comes all the same is found later."""
     if isinstance(case, Refused) or case.ends:
-        return client.ended or client.was_reset
+        return client.over()
     heads = client.received.count(b"\r\n\r\n")
-    return client.ended or client.was_reset or heads >= expected(case, second=second)
+    return client.over() or heads >= expected(case, second=second)
 
 
 def judge(

@@ -98,7 +98,7 @@ def for_long(side: Side, tried: Tried) -> None:
     """As long as is asked for, with new seeds; how it goes is said on the way."""
 
     def say(text: str) -> None:
-        print(f"{side.name}, {text}", flush=True)  # noqa: T201 - for whoever waits
+        print(f"{side.name}, {text}", flush=True)  # noqa: T201  for whoever waits
 
     tried(f"fuzz of {side.name}", campaign(side, fuzz_seconds(), new_seed(), say).inputs)
 

@@ -5,6 +5,7 @@ A gate for each input would cost more than judging it; one for all would hide wh
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,16 +14,16 @@ if TYPE_CHECKING:
 _LIFE: Final = 400
 
 
-class Gates:
-    """See the module; a subclass says how a gate is made."""
+class Gates(ABC):
+    """See the module."""
 
     def __init__(self) -> None:
         self.served = 0
         self.gate = self.new_gate()
 
-    @staticmethod
-    def new_gate() -> Gate:
-        raise NotImplementedError
+    @abstractmethod
+    def new_gate(self) -> Gate:
+        """Such as this side's inputs want it."""
 
     def input_over(self) -> None:
         """Everybody who had to do with an input has left; what is idle stays for the next one."""

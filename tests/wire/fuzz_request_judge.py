@@ -61,8 +61,7 @@ class Seen:
 class Front(Gates):
     """Where clients are the ones that are fuzzed."""
 
-    @staticmethod
-    def new_gate() -> Gate:
+    def new_gate(self) -> Gate:
         limits = {"request_line_limit_bytes": LINE_LIMIT, "header_section_limit_bytes": SECTION_LIMIT}
         return Gate(server={**limits, "header_count_limit": COUNT_LIMIT}, routes=[{"max_body_bytes": BODY_LIMIT}])
 

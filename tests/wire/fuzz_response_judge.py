@@ -64,8 +64,7 @@ class Seen:
 class Back(Gates):
     """Where the upstream is the one that is fuzzed."""
 
-    @staticmethod
-    def new_gate() -> Gate:
+    def new_gate(self) -> Gate:
         gate = Gate(upstream={"ejection_failures": 0})
         gate.store.put(OTHER_SECRET, key_id="key_2")
         return gate

@@ -63,7 +63,7 @@ async def _sent(gate: Live, pieces: Sequence[bytes]) -> front.Seen:
     upstream.answer = answer
     client = await gate.ask(*pieces)
     assert not upstream.faults, upstream.faults
-    seen = front.Seen(upstream.requests, None, client.received, client.ended or client.was_reset)
+    seen = front.Seen(upstream.requests, None, client.received, client.over())
     for each in upstream.connections:
         if each._unread:
             try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import itertools
 import json
 import select
 import socket
@@ -25,7 +24,7 @@ from tests.proxy.wire_reader import Incomplete, Message, NotHttp, read_request
 from tests.wire.live import live, wants
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.proxy.upstream_connection import UpstreamConnection
     from tests.wire.live import Live
@@ -172,40 +171,39 @@ class HostileUpstream:
 
     async def request(self, target: bytes) -> Line:
         """Wait for a whole request for `target`; returns the connection on which it came."""
-        for turn in range(_TURNS):
-            self.look()
-            for line in self.lines:
-                if line.requests and line.requests[-1].target == target:
-                    return line
-            await asyncio.sleep(0 if turn < _PATIENT_TURNS else 0.01)
-        message = f"no request for {target!r}"
-        raise AssertionError(message)
+
+        def found() -> Line | None:
+            return next((each for each in self.lines if each.requests and each.requests[-1].target == target), None)
+
+        return await self._until(found, f"request for {target!r}")
 
     async def connection(self) -> Line:
         """Wait until the gateway has opened another connection, whatever it says there."""
         known = len(self.lines)
+        return await self._until(lambda: self.lines[-1] if len(self.lines) > known else None, "connection")
+
+    async def _until(self, found: Callable[[], Line | None], what: str) -> Line:
         for turn in range(_TURNS):
             self.look()
-            if len(self.lines) > known:
-                return self.lines[-1]
+            line = found()
+            if line is not None:
+                return line
             await asyncio.sleep(0 if turn < _PATIENT_TURNS else 0.01)
-        message = "no connection"
+        message = f"no {what}"
         raise AssertionError(message)
 
     def other_end(self, port: int) -> UpstreamConnection | None:
         """The gateway's end of a connection; None while it is being opened."""
-        for pool in self.gate.worker.pools:
-            for each in pool.targets[0].connections:
-                if each.transport.get_extra_info("sockname")[1] == port:
-                    return each
+        for each in self.gate.target.connections:
+            if each.transport.get_extra_info("sockname")[1] == port:
+                return each
         return None
 
     async def read_by_gateway(self) -> None:
         """Let the gateway read what it is willing to read, and say what it has to say to that."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-            lent = [each.transport for pool in self.gate.worker.pools for each in pool.targets[0].connections]
-            if not any(map(wants, lent)):
+            if not any(wants(each.transport) for each in self.gate.target.connections):
                 break
         await asyncio.sleep(0)
 
@@ -238,18 +236,11 @@ async def hostile(
         behind.close()
 
 
-def always_rested(gate: Live) -> None:
-    """From now on a connection may be used again at once, though its target has spoken unasked."""
-    for pool in gate.worker.pools:
-        for target in pool.targets:
-            target.precise_clock = itertools.count(0.0, 1.0).__next__
-
-
 async def outcome(gate: Live, client: Client) -> None:
     """Wait until the client has heard something to the end, or until everybody waits for a clock."""
     for turn in range(_TURNS):
         await gate.settled()
-        if client.was_reset or client.ended or _has_final(client):
+        if client.over() or _has_final(client):
             return
         if turn >= _PATIENT_TURNS:
             await asyncio.sleep(0.01)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from gateway.keys.record import CredentialRecord
+    from gateway.proxy.upstream_pool import Target
     from gateway.proxy.worker import Worker
 
     # What an upstream says to one request; "" closes nothing. None: it says nothing.
@@ -70,21 +71,34 @@ def wants(transport: asyncio.Transport) -> bool:
     return False
 
 
+def store_away() -> Exception:
+    return StoreUnavailable("The store is away.")
+
+
 class Keys:
-    """A KeySource that knows what the test puts in."""
+    """A KeySource that knows what the test puts in, and fails where the test says so."""
 
     def __init__(self) -> None:
         self.records: dict[bytes, CredentialRecord] = {}
-        self.down = False
+        self.fails_with: Callable[[], Exception] | None = None
+        """Whenever it is asked."""
+        self.fails_later = False
+        """In another turn of the loop than it was asked in."""
 
     def put(self, secret: bytes, **changes: Any) -> None:  # noqa: ANN401  any field of a record
         self.records[digest(secret)] = record(secret, **changes)
 
     def read(self, key_digest: bytes) -> CredentialRecord | asyncio.Future[CredentialRecord | None] | None:
         """See KeySource."""
-        if self.down:
-            raise StoreUnavailable("The store is away.")
-        return self.records.get(key_digest)
+        if self.fails_with is None:
+            return self.records.get(key_digest)
+        error = self.fails_with()
+        if not self.fails_later:
+            raise error
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[CredentialRecord | None] = loop.create_future()
+        loop.call_soon(answer.set_exception, error)
+        return answer
 
 
 class UpstreamPeer(asyncio.Protocol):
@@ -173,6 +187,11 @@ class Live:
         self.address = address
         self.clients: list[Client] = []
 
+    @property
+    def target(self) -> Target:
+        """The one target there is."""
+        return self.worker.pools[0].targets[0]
+
     async def client(self) -> Client:
         """Connect."""
         connection = socket.socket()
@@ -186,9 +205,7 @@ class Live:
     async def ask(self, *pieces: bytes, methods: Iterable[bytes] = ()) -> Client:
         """Send a request on a connection of its own, in these pieces, and wait until all is settled."""
         client = await self.client()
-        client.methods = list(methods) or [b"".join(pieces).lstrip(b"\r\n").partition(b" ")[0]]
-        await client.send(*pieces)
-        await self.settled()
+        await self._ask(client, pieces, methods)
         return client
 
     async def tls_client(self, context: ssl.SSLContext, *, name: str = "localhost", shakes: bool = True) -> TlsClient:
@@ -202,10 +219,13 @@ class Live:
     async def ask_tls(self, context: ssl.SSLContext, *pieces: bytes, methods: Iterable[bytes] = ()) -> TlsClient:
         """`ask`, with TLS; each piece is a record of its own."""
         client = await self.tls_client(context)
+        await self._ask(client, pieces, methods)
+        return client
+
+    async def _ask(self, client: Client, pieces: tuple[bytes, ...], methods: Iterable[bytes]) -> None:
         client.methods = list(methods) or [b"".join(pieces).lstrip(b"\r\n").partition(b" ")[0]]
         await client.send(*pieces)
         await self.settled()
-        return client
 
     async def settled(self, *, turns: int = 0) -> None:
         """Wait until nobody has anything left to do that needs no time. `turns`: only so many turns of the loop."""

@@ -1,8 +1,9 @@
-"""What an upstream says unasked never becomes the answer to somebody else's request.
+"""What an upstream says unasked does not become the answer to somebody else's request, as far as that can be told.
 
-Where it was read while nobody waited, its connection is gone. The rest of it is in the kernel when the next request
-comes: then the connection is looked at before it is used again. What arrives later than that request was sent cannot
-be told from its answer, in HTTP/1.1, by anybody.
+Where it was read while nobody waited, its connection is gone. What is in the kernel when the next request comes is
+found where the connection is looked at before it is used again, as that of each new target is. What arrives later than
+that request was sent cannot be told from its answer, in HTTP/1.1, by anybody: it shifts the answers of its connection
+until that rests, and of a target that is known for it the connection rests at once.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ import pytest
 
 from gateway.proxy.upstream_pool import SHORTEST_REST_SECONDS, USES_BEFORE_REST
 from tests.certificates import authority, issued
-from tests.proxy.harness import OTHER_SECRET
+from tests.proxy.harness import OTHER_SECRET, always_rested
 from tests.wire.hostile_upstream import (
     MARK,
     SECOND,
     Line,
-    always_rested,
     begin,
     check_next_client,
     code_of,
@@ -131,7 +131,7 @@ def test_what_the_kernel_still_holds_ends_a_connection_that_is_to_be_used_again(
 def test_a_connection_that_was_silent_is_used_though_the_others_spoke(tried: Tried) -> None:
     async def story() -> None:
         async with hostile() as (gate, upstream):
-            always_rested(gate)
+            always_rested(gate.worker)
             for quiet in range(4):
                 lines = await idle(gate, upstream, 4)
                 client = await second_client(gate, upstream)
@@ -195,7 +195,7 @@ def test_a_known_one_s_second_answer_reaches_nobody_though_it_comes_after_the_ne
         async with hostile() as (gate, upstream):
             (line,) = await idle(gate, upstream)
             await line.say(POISON)
-            gate.worker.pools[0].targets[0].precise_clock = lambda: 0.0  # nothing rests
+            gate.target.precise_clock = lambda: 0.0  # nothing rests
             for _ in range(10):
                 upstream.forget()
                 client, line = await begin(gate, request(b"/first"), upstream=upstream)
@@ -288,9 +288,8 @@ def test_one_surplus_shifts_the_answers_of_a_connection_until_it_rests(owed: str
 
     async def story() -> None:
         async with hostile() as (gate, upstream):
-            (target,) = gate.worker.pools[0].targets
-            target._probation = 0
-            target.precise_clock = lambda: 0.0
+            gate.target._probation = 0
+            gate.target.precise_clock = lambda: 0.0
             client, line = await begin(gate, request(b"/first"), upstream=upstream)
             await line.say(OK)
             await outcome(gate, client)
@@ -306,7 +305,7 @@ def test_one_surplus_shifts_the_answers_of_a_connection_until_it_rests(owed: str
                 wrong += bool(client.answers)
                 answer = OK
             assert 1 <= wrong <= USES_BEFORE_REST
-            assert target.distrusted
+            assert gate.target.distrusted
             tried(SECTION, 1)
 
     run(story())
@@ -334,7 +333,7 @@ def test_behind_tls_too_and_what_is_of_tls_itself_costs_no_connection(version: s
             path = b"/%d" % number
             assert await answered(gate, await gate.ask(request(path))) == b"GET " + path
         assert len(gate.upstream.connections) == 1
-        (line,) = gate.worker.pools[0].targets[0].idle
+        (line,) = gate.target.idle
         line.transport.pause_reading()  # as if its turn had not come yet
         gate.upstream.connections[0].transport.write(POISON)
         while not line.has_unread():
@@ -343,7 +342,7 @@ def test_behind_tls_too_and_what_is_of_tls_itself_costs_no_connection(version: s
         assert await answered(gate, other) == b"GET /second"
         assert MARK not in other.received
         assert len(gate.upstream.connections) == 2
-        assert not gate.worker.pools[0].targets[0].distrusted, "it may have been a ticket"
+        assert not gate.target.distrusted, "it may have been a ticket"
         tried(SECTION, 11)
 
     run(with_tls(story, version))
@@ -355,7 +354,7 @@ def test_what_the_layer_of_tls_still_holds_ends_a_connection_too(tried: Tried) -
     async def story(gate: Live) -> None:
         for where in ("_backlog", "_incoming"):
             assert await answered(gate, await gate.ask(request(b"/first"))) == b"GET /first"
-            (line,) = gate.worker.pools[0].targets[0].idle
+            (line,) = gate.target.idle
             assert not line.has_unread()
             tls: Any = line.transport
             if where == "_backlog":

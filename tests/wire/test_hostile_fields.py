@@ -153,7 +153,7 @@ LOCATIONS = {
 
 
 @pytest.mark.parametrize("rewrites", [True, False])
-def test_a_location_at_the_target_becomes_one_at_the_gateway(rewrites: bool, tried: Tried) -> None:  # noqa: FBT001 - a parameter of the test
+def test_a_location_at_the_target_becomes_one_at_the_gateway(tried: Tried, *, rewrites: bool) -> None:
     async def story() -> None:
         route = {"path": "/api", "strip_prefix": True, "rewrite_location": rewrites}
         async with hostile(routes=[route, {}]) as (gate, upstream):

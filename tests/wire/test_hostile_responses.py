@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.proxy.harness import always_rested
 from tests.wire.hostile_good import GOOD_ANSWERS
 from tests.wire.hostile_responses import (
     BROKEN_BODIES,
@@ -21,16 +22,7 @@ from tests.wire.hostile_responses import (
     SURPLUS,
     Case,
 )
-from tests.wire.hostile_upstream import (
-    MARK,
-    always_rested,
-    begin,
-    check_next_client,
-    code_of,
-    hostile,
-    outcome,
-    request,
-)
+from tests.wire.hostile_upstream import MARK, begin, check_next_client, code_of, hostile, outcome, request
 from tests.wire.live import run
 
 if TYPE_CHECKING:
@@ -132,7 +124,7 @@ async def try_all(cases: list[Case]) -> int:
     """Whole, on a fresh connection and on one that was used before; in two pieces; byte by byte."""
     tried = 0
     async with hostile() as (gate, upstream):
-        always_rested(gate)
+        always_rested(gate.worker)
         for case in cases:
             response = case.response
             ways = [([response], False), ([response], True)]

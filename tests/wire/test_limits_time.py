@@ -67,7 +67,7 @@ def test_a_head_that_dribbles_in_has_no_more_time(begun: bytes, piece: bytes, tr
             client = await gate.client()
             client.methods = [b"GET"]
             await client.send(begun)
-            while not (client.ended or client.was_reset):  # for ever, if each byte gave it more time
+            while not client.over():  # for ever, if each byte gave it more time
                 await client.send(piece)
                 await asyncio.sleep(0.02)
             (answer,) = client.answers
@@ -103,7 +103,7 @@ def test_an_idle_connection_is_closed_without_a_word(before: bytes, tried: Tried
             client = await gate.client()
             client.methods = [b"GET"]
             await client.send(before)
-            await gate.until(lambda: client.ended or client.was_reset)
+            await gate.until(client.over)
             assert not client.was_reset
             assert len(client.answers) == before.count(b"GET")
             await gate.until(lambda: not gate.worker.connections)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.proxy.harness import KEY_FIELD, OTHER_SECRET, get, problem
 from tests.proxy.wire_reader import read_responses
-from tests.wire.live import live, run
+from tests.wire.live import live, run, store_away
 from tests.wire.slow_peers import SLICE, all_over, slow_client
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SECTION = "slow and many"
 
 
 def _answered(client: Client) -> bool:
-    return bool(client.take()) or client.ended or client.was_reset
+    return bool(client.take()) or client.over()
 
 
 def assert_overloaded(client: Client) -> None:
@@ -60,7 +60,7 @@ def test_requests_above_the_limit_are_told_so_without_a_lookup(tried: Tried) -> 
             served = [await gate.ask(get()) for _ in range(20)]
             assert gate.worker.in_flight == 20
             connections = len(gate.upstream.connections)
-            gate.keys.down = True  # whoever asked for a key would be told of that
+            gate.keys.fails_with = store_away  # whoever asked for a key would be told of that
             unknown = b"X-API-KEY: " + OTHER_SECRET + b"\r\n"
             refused = [await gate.ask(get(fields=unknown)) for _ in range(30)]
             for each in refused:
@@ -68,7 +68,7 @@ def test_requests_above_the_limit_are_told_so_without_a_lookup(tried: Tried) -> 
                 assert not each.ended
             assert gate.worker.in_flight == 20
             assert len(gate.upstream.connections) == connections
-            gate.keys.down = False
+            gate.keys.fails_with = None
             for peer in gate.upstream.connections:
                 peer.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             await gate.settled()

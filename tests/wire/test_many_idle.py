@@ -65,7 +65,8 @@ def resident_mebibytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / (1 << 20)
 
 
-def test_ten_thousand_idle_connections(room: None, site: Site, tried: Tried) -> None:  # noqa: ARG001 - room to open them
+@pytest.mark.usefixtures("room")
+def test_ten_thousand_idle_connections(site: Site, tried: Tried) -> None:
     """They take 120 MiB at most, the one above them is told so, each may ask, and their descriptors come back."""
     (pid,) = site.processes(WORKER)
     files = open_files(pid)

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from gateway.errors import StoreUnavailable
-from tests.proxy.harness import OTHER_SECRET
 from tests.wire.cases import (
     ANONYMOUS,
     DISABLED,
@@ -26,6 +24,7 @@ from tests.wire.cases import (
     METHOD,
     MISSING,
     NOBODY,
+    OTHER_SECRET,
     PAGE,
     REVOKED,
     SECOND,
@@ -37,7 +36,7 @@ from tests.wire.cases import (
 )
 from tests.wire.cases_battery import try_case
 from tests.wire.cases_failures import Cursed, Defect, failing, own_defects, record_without_room
-from tests.wire.live import ok
+from tests.wire.live import ok, store_away
 
 if TYPE_CHECKING:
     import logging
@@ -56,11 +55,21 @@ FAILED: Final = (500, "internal_error")
 OTHER_ORGANIZATION: Final = (403, "wrong_organization")
 OTHER_PAGE: Final = (403, "origin_not_allowed")
 SOON: Final = b"Retry-After: 1\r\n"
-LESSER_KEY: Final = b"X-API-KEY: " + LESSER + b"\r\n"
-PAGE_KEY: Final = b"X-API-KEY: " + FOR_PAGES + b"\r\n"
 FROM_PAGE: Final = b"Origin: " + PAGE + b"\r\n"
 ELSEWHERE: Final = b"Origin: https://evil.test\r\n"
+ALLOWED: Final = b"Access-Control-Allow-Origin: " + PAGE + b"\r\nVary: Origin\r\n"
+EXPOSED: Final = b"Access-Control-Expose-Headers: X-Request-ID, Retry-After, WWW-Authenticate\r\n"
+READABLE: Final = ALLOWED + EXPOSED
+"""What an answer says to PAGE, where it may read it."""
 AT_ONCE_OR_LATER: Final = pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+
+
+def key_field(secret: bytes) -> bytes:
+    return b"X-API-KEY: " + secret + b"\r\n"
+
+
+LESSER_KEY: Final = key_field(LESSER)
+PAGE_KEY: Final = key_field(FOR_PAGES)
 
 
 def with_body(lines: bytes, target: bytes = b"/", framing: bytes = b"Content-Length: 5") -> bytes:
@@ -77,10 +86,7 @@ STORE_ROUTES: list[dict[str, Any]] = [
     {"path": "/none", "auth": "none"},
     {"path": "/page", "cors": {"allow_origins": [PAGE.decode()]}},
 ]
-READABLE: Final = (
-    b"Access-Control-Allow-Origin: https://app.test\r\nVary: Origin\r\n"
-    b"Access-Control-Expose-Headers: X-Request-ID, Retry-After, WWW-Authenticate\r\n"
-)
+ROUTES_AND_ME: Final[dict[str, Any]] = {"routes": STORE_ROUTES, "server": {"me_path": "/me"}}
 OUTAGE: list[Case] = [
     Denied("a key", unkeyed(LESSER_KEY), STORE_AWAY, fields=SOON),
     Denied("a key, HEAD", unkeyed(LESSER_KEY).replace(b"GET", b"HEAD"), STORE_AWAY, fields=SOON),
@@ -94,8 +100,8 @@ OUTAGE: list[Case] = [
         fields=SOON,
     ),
     Denied("a key where it may be absent", unkeyed(LESSER_KEY, b"/optional"), STORE_AWAY, fields=SOON),
-    Denied("a key that is unknown", unkeyed(b"X-API-KEY: " + OTHER_SECRET + b"\r\n"), STORE_AWAY, fields=SOON),
-    Denied("a key that is revoked", unkeyed(b"X-API-KEY: " + REVOKED + b"\r\n"), STORE_AWAY, fields=SOON),
+    Denied("a key that is unknown", unkeyed(key_field(OTHER_SECRET)), STORE_AWAY, fields=SOON),
+    Denied("a key that is revoked", unkeyed(key_field(REVOKED)), STORE_AWAY, fields=SOON),
     Denied("a key of a page", unkeyed(LESSER_KEY + FROM_PAGE, b"/page"), STORE_AWAY, fields=SOON + READABLE),
     Denied("who a known key is", path(b"/me"), STORE_AWAY, fields=SOON),
     Denied("no key", unkeyed(), MISSING),
@@ -110,8 +116,7 @@ OUTAGE: list[Case] = [
 def test_a_store_that_cannot_be_asked_is_a_503_for_the_keys_that_need_it(
     case: Case, tried: Tried, *, later: bool
 ) -> None:
-    prepare = failing(lambda: StoreUnavailable("The store is away."), later=later)
-    tried(SECTION, try_case(case, prepare=prepare, routes=STORE_ROUTES, server={"me_path": "/me"}))
+    tried(SECTION, try_case(case, prepare=failing(store_away, later=later), **ROUTES_AND_ME))
 
 
 # --- defects ----------------------------------------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def test_a_defect_behind_the_keys_is_a_500_that_says_nothing_of_it(
     case: Case, tried: Tried, defects: list[logging.LogRecord], *, later: bool
 ) -> None:
     prepare = failing(lambda: Defect("postgresql://inside"), later=later)
-    count = try_case(case, prepare=prepare, routes=STORE_ROUTES, server={"me_path": "/me"})
+    count = try_case(case, prepare=prepare, **ROUTES_AND_ME)
     assert len(defects) == count, "each is in the log"
     tried(SECTION, count)
 
@@ -190,7 +195,7 @@ def test_without_room_on_record_nothing_is_served_and_connections_go_on(
     case: Case, tried: Tried, tmp_path: Path
 ) -> None:
     with record_without_room(tmp_path / "spool") as prepare:
-        count = try_case(case, prepare=prepare, routes=STORE_ROUTES, server={"me_path": "/me"})
+        count = try_case(case, prepare=prepare, **ROUTES_AND_ME)
     tried(SECTION, count)
 
 
@@ -224,8 +229,7 @@ TENANTS: list[Case] = [
 
 @pytest.mark.parametrize("case", TENANTS, ids=lambda case: case.name)
 def test_a_request_that_names_another_organization_than_its_key_goes_no_further(case: Case, tried: Tried) -> None:
-    settings: dict[str, Any] = {"auth": {"tenant_header": "customer-id"}, "server": {"me_path": "/me"}}
-    tried(SECTION, try_case(case, routes=STORE_ROUTES, **settings))
+    tried(SECTION, try_case(case, auth={"tenant_header": "customer-id"}, **ROUTES_AND_ME))
 
 
 PAGES: list[Case] = [
@@ -245,7 +249,7 @@ PAGES: list[Case] = [
 
 @pytest.mark.parametrize("case", PAGES, ids=lambda case: case.name)
 def test_a_key_that_is_made_for_a_page_works_from_there_alone(case: Case, tried: Tried) -> None:
-    tried(SECTION, try_case(case, routes=STORE_ROUTES, server={"me_path": "/me"}))
+    tried(SECTION, try_case(case, **ROUTES_AND_ME))
 
 
 UNKNOWN: Final = "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway."
@@ -254,10 +258,9 @@ UNKNOWN: Final = "The API key is well-formed but unknown here; it may have been 
 @pytest.mark.parametrize("field", [b"X-API-KEY: ", b"Authorization: Bearer "])
 @pytest.mark.parametrize("secret", [EXPIRED, REVOKED, DISABLED, OTHER_SECRET])
 def test_generic_errors_tell_no_bad_key_from_an_unknown_one(secret: bytes, field: bytes, tried: Tried) -> None:
-    auth = {"error_detail": "generic"}
     for target in (b"/", b"/optional", b"/me"):
         case = Denied(target.decode(), unkeyed(field + secret + b"\r\n", target), INVALID, detail=UNKNOWN)
-        tried(SECTION, try_case(case, auth=auth, routes=STORE_ROUTES, server={"me_path": "/me"}))
+        tried(SECTION, try_case(case, auth={"error_detail": "generic"}, **ROUTES_AND_ME))
 
 
 # --- who one is -------------------------------------------------------------------------------------------------------
@@ -275,7 +278,7 @@ TOLD: list[Case] = [
     Answered("close", unkeyed(KEY_FIELD + b"Connection: close\r\n", b"/me"), 200, body=ME, ends=True),
     Answered("a body", with_body(KEY_FIELD, b"/me").replace(b"POST", b"GET"), 200, body=ME, ends=None),
     Denied("no key", unkeyed(target=b"/me"), MISSING),
-    Denied("a disabled key", unkeyed(b"X-API-KEY: " + DISABLED + b"\r\n", b"/me"), (401, "disabled_api_key")),
+    Denied("a disabled key", unkeyed(key_field(DISABLED), b"/me"), (401, "disabled_api_key")),
     Denied("POST", path(b"/me").replace(b"GET", b"POST"), METHOD),
     Denied("POST and a body", with_body(KEY_FIELD, b"/me"), METHOD, ends=None),
     Denied("POST without a key", unkeyed(target=b"/me").replace(b"GET", b"POST"), MISSING),
@@ -308,7 +311,7 @@ GRANT = (
     b"Access-Control-Allow-Methods: PUT\r\nAccess-Control-Allow-Headers: X-API-KEY, Authorization, Content-Type\r\n"
     b"Access-Control-Max-Age: "
 )
-MAY = b"Access-Control-Allow-Origin: https://app.test\r\nVary: Origin\r\n" + GRANT + b"600\r\n"
+MAY = ALLOWED + GRANT + b"600\r\n"
 ALSO = b"Access-Control-Request-Method: GET\r\n"
 ANYBODY = b"Access-Control-Allow-Origin: *\r\n"
 PREFLIGHTS: list[Case] = [
@@ -343,7 +346,7 @@ def with_own_grant(request: Message) -> bytes:
     return ok(request) if request.target == b"/2" else ok(request).replace(b"\r\nContent-Length", grant, 1)
 
 
-ANYBODY_READS: Final = ANYBODY + READABLE[READABLE.index(b"Access-Control-Expose") :]
+ANYBODY_READS: Final = ANYBODY + EXPOSED
 NOBODY_READS: Final = b"Vary: Origin\r\n"
 READ: list[Case] = [
     Forwarded("an answer", unkeyed(KEY_FIELD + FROM_PAGE, b"/page"), b"GET /page", FROM_PAGE, who=KEYED, told=READABLE),

@@ -136,7 +136,7 @@ def test_a_client_that_closes_while_it_is_held_back_is_noticed(tried: Tried) -> 
                 await asyncio.sleep(0)
             client.leave("half")
             await gate.until(lambda: not gate.worker.in_flight)
-            assert gate.worker.pools[0].targets[0].in_flight == 0
+            assert gate.target.in_flight == 0
 
     run(case())
     tried(SECTION, 1)

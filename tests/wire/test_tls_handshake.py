@@ -243,7 +243,7 @@ def test_dribbling_does_not_make_a_handshake_s_time_longer(tried: Tried) -> None
     async def case() -> None:
         async with live(server=tls(client_head_timeout_seconds=0.2)) as gate:
             client = await gate.ask(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03")  # 16 KiB are to follow
-            while not (client.ended or client.was_reset):  # for minutes, if each byte gave it more time
+            while not client.over():  # for minutes, if each byte gave it more time
                 await client.send(b"A")
                 await asyncio.sleep(0.02)
             nobody_left(gate.worker)

@@ -115,9 +115,7 @@ def test_a_request_split_at_every_byte(tried: Tried) -> None:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_refused_upload_is_answered_before_it_is_over(
-    version: ssl.TLSVersion,
-    chunked: bool,  # noqa: FBT001  a parameter of the test
-    tried: Tried,
+    version: ssl.TLSVersion, tried: Tried, *, chunked: bool
 ) -> None:
     """The answer, close_notify, a FIN; and what still comes is read and thrown away: no reset takes the answer back."""
 

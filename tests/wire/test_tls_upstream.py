@@ -90,7 +90,7 @@ def expect(server: ssl.SSLContext, log: str, caplog: pytest.LogCaptureFixture, t
             client = await gate.ask(get())
             await gate.until(lambda: client.answers)
             assert [(each.status, problem(each)["code"]) for each in client.answers] == [(502, "upstream_unreachable")]
-            assert not gate.worker.pools[0].targets[0].connections
+            assert not gate.target.connections
 
     run(case())
     said = [each.getMessage() for each in caplog.records if each.name.startswith("gateway")]
@@ -177,7 +177,7 @@ def test_an_upstream_that_never_ends_its_handshake(caplog: pytest.LogCaptureFixt
             client = await gate.ask(get())
             await gate.until(lambda: client.answers)
             assert client.answers[0].status == 502
-            assert not gate.worker.pools[0].targets[0].in_flight
+            assert not gate.target.in_flight
         silent.close()
 
     run(case())
@@ -251,7 +251,7 @@ def test_a_bare_fin_ends_no_response(ending: str, minor: int, tried: Tried) -> N
             client = await gate.ask(get().replace(b"HTTP/1.1", b"HTTP/1.%d" % minor))
             await gate.until(lambda: b"half" in client.received)
             send_fin(gate.upstream.connections[0].transport)
-            await gate.until(lambda: client.was_reset or client.ended)
+            await gate.until(client.over)
             assert client.was_reset
             assert not client.received.endswith(b"0\r\n\r\n")
 
@@ -310,7 +310,7 @@ def test_health_checks_use_the_same_context(tried: Tried) -> None:
         async with live(upstream_tls=server, upstream=settings) as gate:
             checks = asyncio.ensure_future(check_health(gate.worker.pools[0]))
             await gate.until(lambda: len(gate.upstream.requests) > 3)
-            assert gate.worker.pools[0].targets[0].healthy
+            assert gate.target.healthy
             checks.cancel()
             await asyncio.gather(checks, return_exceptions=True)
 
