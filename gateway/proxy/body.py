@@ -1,8 +1,9 @@
 """Where a message body ends (RFC 9112 sections 6 and 7): one small reader per framing, pure, fed as bytes come.
 
 Invariants: a reader never hands on a byte that is not payload, never reads past the end of the body (what is left over
-is reported, not kept), and holds no more than one partial line. Each `feed` returns the payload in it as pieces that
-share the caller's buffer: large bodies are not copied.
+is reported, not kept), and holds no more than one partial line. Each `feed` returns the payload in it as a few pieces,
+however many chunks it came in: each piece that waits for a slow peer costs more memory than a byte. Large ones share
+the caller's buffer: large bodies are not copied.
 """
 
 import re
@@ -18,6 +19,16 @@ _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;.*)?", re.DOTALL)
 _EXTENSION_LIMIT: Final = 256
 _TRAILER_LIMIT: Final = 8192
 _SIZE_LINE_LIMIT: Final = 16 + _EXTENSION_LIMIT + 2
+_LARGE_CHUNK: Final = 4096
+_SMALL_CHUNKS: Final = {b"%x" % size: size for size in range(1, _LARGE_CHUNK)}
+"""Sizes as most senders write them."""
+_SMALL_LINE: Final = 3 + 2
+_CHUNK_BEGIN: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]{0,255})?\r\n")
+"""A whole line of size and extension that breaks no rule; what breaks one is read again, to say which."""
+_FEW_PIECES: Final = 16
+_MANY_CHUNKS: Final = 64
+_FINE_BYTES: Final = 512
+"""Chunks of fewer bytes each, on the average, cost more than what they carry."""
 
 
 class MalformedBody(Exception):
@@ -28,6 +39,8 @@ class BodyReader(Protocol):
     """What the two directions ask of a body."""
 
     done: bool
+    fine_grained: bool
+    """Whether its bytes cost so much to read that fewer at once should be, for the sake of other connections."""
 
     def feed(self, data: bytes) -> tuple[list[Piece], int]:
         """Take in bytes; returns the payload in them and how many bytes belonged to this body."""
@@ -39,11 +52,12 @@ class BodyReader(Protocol):
 class LengthBody:
     """A body of Content-Length bytes."""
 
-    __slots__ = ("done", "remaining")
+    __slots__ = ("done", "fine_grained", "remaining")
 
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.done = length == 0
+        self.fine_grained = False
 
     def feed(self, data: bytes) -> tuple[list[Piece], int]:
         """See BodyReader."""
@@ -64,10 +78,11 @@ class LengthBody:
 class ConnectionBody:
     """A response body that ends with its connection (RFC 9112 section 6.3, case 8)."""
 
-    __slots__ = ("done",)
+    __slots__ = ("done", "fine_grained")
 
     def __init__(self) -> None:
         self.done = False
+        self.fine_grained = False
 
     def feed(self, data: bytes) -> tuple[list[Piece], int]:
         """See BodyReader."""
@@ -88,7 +103,7 @@ class _ChunkState(Enum):
 class ChunkedBody:
     """A chunked body: CRLF alone ends a line, sizes have up to 16 hex digits, extensions and trailers are dropped."""
 
-    __slots__ = ("_line", "_remaining", "_state", "_trailer_size", "done")
+    __slots__ = ("_line", "_remaining", "_state", "_trailer_size", "done", "fine_grained")
 
     def __init__(self) -> None:
         self._state = _ChunkState.SIZE
@@ -96,6 +111,7 @@ class ChunkedBody:
         self._remaining = 0
         self._trailer_size = 0
         self.done = False
+        self.fine_grained = False
 
     def feed(self, data: bytes) -> tuple[list[Piece], int]:
         """See BodyReader; raises MalformedBody."""
@@ -111,9 +127,18 @@ class ChunkedBody:
                 if not self._remaining:
                     self._state = _ChunkState.DATA_END
                 continue
+            if self._state is _ChunkState.SIZE and not self._line:
+                at = _take_small_chunks(data, at, pieces)
+                if at == size:
+                    break
             line, at = self._take_line(data, at)
             if line is not None:
                 self._read_line(line)
+        count = len(pieces)
+        if count > _FEW_PIECES:
+            if count > _MANY_CHUNKS and at < count * _FINE_BYTES:
+                self.fine_grained = True
+            pieces = [b"".join(pieces)]
         return pieces, at
 
     def ends_with_connection(self) -> bool:
@@ -159,6 +184,25 @@ class ChunkedBody:
                 raise MalformedBody(message)
         else:
             self.done = True
+
+
+def _take_small_chunks(data: bytes, at: int, pieces: list[Piece]) -> int:
+    """Take the whole small chunks that stand at `at`; returns where something else begins, or the end."""
+    while True:
+        line_end = data.find(b"\r\n", at, at + _SMALL_LINE)
+        size = _SMALL_CHUNKS.get(data[at:line_end], 0) if line_end >= 0 else 0
+        begin = line_end + 2
+        if not size:
+            match = _CHUNK_BEGIN.match(data, at, at + _SIZE_LINE_LIMIT)
+            if match is None:
+                return at
+            begin = match.end()
+            size = int(match.group(1), 16)
+        end = begin + size
+        if not 0 < size < _LARGE_CHUNK or data[end : end + 2] != b"\r\n":
+            return at
+        pieces.append(data[begin:end])
+        at = end + 2
 
 
 def chunk(pieces: list[Piece]) -> list[Piece]:

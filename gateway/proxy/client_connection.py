@@ -26,7 +26,13 @@ from gateway.proxy.request_head import (
     begins_no_request,
     read_request_head,
 )
-from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, WRITE_BUFFER_BYTES, SmallReads
+from gateway.proxy.small_reads import (
+    FINE_READ_BYTES,
+    LARGE_READ_BYTES,
+    TUNNEL_READ_BYTES,
+    WRITE_BUFFER_BYTES,
+    SmallReads,
+)
 
 if TYPE_CHECKING:
     from gateway.proxy.recording import Tail
@@ -56,6 +62,7 @@ class ClientConnection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
+        "_finely",
         "_head_begun",
         "_in_pieces",
         "_linger_left",
@@ -90,6 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self._skipped_line = False
         self._head_begun = False
         self._in_pieces = False
+        self._finely = False
         self._reads_soon = False
         self._reprieved = False
         """Its time was over while bytes of it lay with the kernel (`kernel_view.UNREAD_SECONDS`)."""
@@ -328,6 +336,12 @@ class ClientConnection(asyncio.Protocol):
             self._in_pieces = True
             self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
 
+    def read_finely(self) -> None:
+        """Take fewer bytes at once, until the next request."""
+        if not self._finely:
+            self._finely = self._in_pieces = True
+            self.transport.set_protocol(SmallReads(self, FINE_READ_BYTES))
+
     def pump_body(self) -> None:
         """Hand what has arrived to the exchange; it takes what belongs to its body."""
         exchange = self.exchange
@@ -396,6 +410,9 @@ class ClientConnection(asyncio.Protocol):
         flow.bound_ahead(len(self.pending))
         if flow.stops:
             flow.release(worker.now)
+        if self._finely:
+            self._finely = False
+            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         if self.pending:
             # Not called here: a long pipeline would grow the stack by one exchange per request.
             self._read_heads_soon()
@@ -443,10 +460,11 @@ class ClientConnection(asyncio.Protocol):
         """It is one connection too many: say so, as long as not too many others are being told."""
         self.turned_away = True
         self.worker.turned_away += 1
+        self.worker.overload.connections += 1
         if self.worker.turned_away > _TOLD_AT_ONCE:
             self.abort()
         else:
-            self._refuse_connection(answers.OVERLOADED)
+            self._refuse_connection(answers.TOO_MANY_CONNECTIONS)
 
     def _linger(self) -> None:
         """Close for writing, and read for a while what the client still sends, so that it gets to read the answer."""

@@ -15,6 +15,9 @@ LARGE_READ_BYTES: Final = 131_072
 """Who sends more than this at once sends a large body."""
 TUNNEL_READ_BYTES: Final = 32_768
 """Less: a tunnel may stall both ways."""
+FINE_READ_BYTES: Final = 512
+"""Where bytes cost much: a body in chunks of a few bytes each. libuv reads a connection that has more up to 32 times
+before it looks at another one (`uv__read`), so this is 16 KiB in a turn of the loop."""
 _ROOM: Final = memoryview(bytearray(LARGE_READ_BYTES))
 """Shared: it is filled and emptied in one go, on one thread."""
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.body import BodyReader, ChunkedBody, ConnectionBody, LengthBody, MalformedBody, chunk
+from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, ConnectionBody, LengthBody, MalformedBody, chunk
+from gateway.proxy.small_reads import FINE_READ_BYTES, LARGE_READ_BYTES
 from tests.proxy.harness import KEY_FIELD, OK, Gate, error_of, get, post
 from tests.proxy.profiles import scaled
 from tests.proxy.wire_reader import Incomplete, read_request
@@ -193,6 +194,45 @@ def test_no_payload_is_framed_as_the_end() -> None:
     assert chunk([]) == []
     assert chunk([b"", b""]) == []
     assert b"".join(chunk([b"ab", b"c"])) == b"3\r\nabc\r\n"
+
+
+@pytest.mark.parametrize("size", [b"1", b"01", b"1;a"])
+def test_a_body_in_tiny_chunks_is_handed_on_in_few_pieces_and_read_in_smaller_ones(size: bytes) -> None:
+    """Each piece that waits for a slow peer costs a hundred bytes and more, whatever is in it."""
+    for count, fine in ((64, False), (20_000, True)):
+        body = ChunkedBody()
+        pieces, used = body.feed((size + b"\r\nx\r\n") * count)
+        assert used == (len(size) + 5) * count
+        assert b"".join(pieces) == b"x" * count
+        assert len(pieces) <= 16
+        assert body.fine_grained is fine
+
+
+def test_large_chunks_are_neither_copied_nor_read_in_smaller_pieces() -> None:
+    body = ChunkedBody()
+    body.feed((b"800\r\n" + bytes(0x800) + b"\r\n") * 70)
+    assert not body.fine_grained
+    pieces, _ = body.feed((b"2000\r\n" + bytes(0x2000) + b"\r\n") * 4)
+    assert [type(piece) for piece in pieces] == [memoryview] * 4
+
+
+def test_who_sends_tiny_chunks_is_read_in_smaller_pieces_until_the_body_ends() -> None:
+    """Reading them takes long, and the other connections of the worker wait for it."""
+    tiny = b"1\r\nx\r\n" * 100
+    gate = Gate()
+    client = gate.ask(HEAD + tiny)
+    upstream = gate.upstream
+    assert (client.transport.reads_at_once, upstream.transport.reads_at_once) == (FINE_READ_BYTES, None)
+    client.send(LAST_CHUNK)
+    upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + tiny)
+    assert upstream.transport.reads_at_once == FINE_READ_BYTES
+    upstream.send(LAST_CHUNK)
+    assert client.answer.body == b"x" * 100
+    assert (client.transport.reads_at_once, upstream.transport.reads_at_once) == (LARGE_READ_BYTES, LARGE_READ_BYTES)
+    client.send(get())
+    upstream.send(OK)
+    assert client.answers[1].body == b"ok"
+    assert len(gate.upstreams) == 1
 
 
 @settings(max_examples=scaled(200), deadline=None)
