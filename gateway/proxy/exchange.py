@@ -18,10 +18,11 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from gateway.policies.refusal import Refusal
-from gateway.proxy import answers
+from gateway.proxy import answers, kernel_view
 from gateway.proxy.admission import Admission
 from gateway.proxy.body import LAST_CHUNK, BodyReader, ChunkedBody, LengthBody, MalformedBody, Piece, chunk
 from gateway.proxy.client_response import client_head, interim_head, switching_head
+from gateway.proxy.keepalive_probes import probe_when_silent
 from gateway.proxy.phases import ADMIT, LEASE, NAMES, OVER, RELAY, SENT, TUNNEL, may_follow
 from gateway.proxy.recording import ABORTED, ANSWERED, OPEN, REFUSED
 from gateway.proxy.request_head import CHUNKED, RequestHead
@@ -50,7 +51,6 @@ class Exchange(Admission):
         "_body_taken",
         "_chunks",
         "_close",
-        "_halves_closed",
         "_recorded",
         "_reusable",
         "_saw_interim",
@@ -61,6 +61,7 @@ class Exchange(Admission):
         "body",
         "bytes_in",
         "bytes_out",
+        "halves_closed",
         "opened",
         "request_id_field",
         "status",
@@ -98,7 +99,8 @@ class Exchange(Admission):
         self._close = True
         self._reusable = False
         self._streams = False
-        self._halves_closed = 0
+        self.halves_closed = 0
+        """Sides of a tunnel that send no more."""
 
     def __repr__(self) -> str:
         """Name phase and request."""
@@ -131,7 +133,7 @@ class Exchange(Admission):
             try:
                 connection = await target.connect()
             except UpstreamUnreachable as error:
-                target.complain(str(error))
+                target.complain(str(error), self._whose(answers.BAD_GATEWAY))
                 self._tried = (self._tried or set()) | {target}
                 target = self.route.pool.pick(self._tried)
             else:
@@ -191,14 +193,15 @@ class Exchange(Admission):
     def request_progress(self) -> None:
         """The upstream's time for its head runs once it has the whole request, or while it takes no more of it.
 
-        In a tunnel it runs while it takes no more of what the client sends.
+        In a tunnel it runs while it takes no more of what the client sends, and once one half is closed, but for a
+        client that reads slowly, whose own time runs.
         """
         upstream = self.upstream
         if upstream is None:
             return
         if self.phase == TUNNEL:
-            now = self.client.worker.clock()
-            upstream.deadline = now + self.route.body_timeout if upstream.writing_paused else inf
+            bounded = upstream.writing_paused or (self.halves_closed > 0 and not self.client.flow.writing_paused)
+            upstream.deadline = self.client.worker.clock() + self.route.body_timeout if bounded else inf
         elif self.phase == SENT:
             waits_for_client = self.body is not None and self._asked and not upstream.writing_paused
             upstream.deadline = inf if waits_for_client else self.client.worker.now + self.route.head_timeout
@@ -213,6 +216,8 @@ class Exchange(Admission):
         except MalformedBody:
             self.refuse(answers.MALFORMED_BODY)
             return b""
+        if body.fine_grained:
+            self.client.read_finely()
         self._body_taken = self._asked = True
         self.bytes_in += sum(map(len, pieces))
         if self.bytes_in > self.route.max_body:
@@ -312,6 +317,8 @@ class Exchange(Admission):
         if self.phase == RELAY:
             slow_client = self.client.flow.writing_paused
             upstream.deadline = inf if slow_client else self.client.worker.clock() + self.route.body_timeout
+        else:
+            self._tunnel_progress()
 
     # --- tunnel -----------------------------------------------------------------------------------------------------
 
@@ -325,8 +332,11 @@ class Exchange(Admission):
             self.abort()
             return
         upstream.deadline = inf
+        upstream.target.answered()
         self.bytes_out = len(data)
         self._stream()
+        probe_when_silent(self.client.transport)
+        probe_when_silent(upstream.transport)
         self.client.transport.write(switching_head(response, self) + data)
         ahead = self.client.begin_tunnel()
         if ahead:
@@ -336,12 +346,19 @@ class Exchange(Admission):
         """Bytes from the upstream."""
         self.bytes_out += len(data)
         self.client.transport.write(data)
+        self._tunnel_progress()
 
     def tunnel_to_upstream(self, data: bytes) -> None:
         """Bytes from the client."""
         if self.upstream is not None:
             self.bytes_in += len(data)
             self.upstream.transport.write(data)
+            self._tunnel_progress()
+
+    def _tunnel_progress(self) -> None:
+        """Once one half is closed, silence counts from now."""
+        if self.halves_closed:
+            self.request_progress()
 
     def upstream_half_closed(self) -> None:
         """The upstream sends no more: tell the client; when both are silent, it is over."""
@@ -353,11 +370,23 @@ class Exchange(Admission):
             self._half_closed(self.upstream.transport)
 
     def _half_closed(self, other: asyncio.Transport) -> None:
-        self._halves_closed += 1
-        if other.can_write_eof() and self._halves_closed == 1:
+        self.halves_closed += 1
+        if other.can_write_eof() and self.halves_closed == 1:
             other.write_eof()
+            self._tunnel_progress()
         else:
             self._end_tunnel()
+
+    def look_for_reset(self) -> None:
+        """Notice that a side is gone of which no event tells, since its end has been read already.
+
+        A peer that has closed its connection, and not a half of it, says so by a reset when it gets more to read.
+        """
+        upstream = self.upstream
+        if upstream is not None:
+            for transport in (self.client.transport, upstream.transport):
+                if not transport.is_closing() and kernel_view.end(transport) == kernel_view.RESET:
+                    transport.abort()
 
     def _end_tunnel(self) -> None:
         if self.upstream is not None:
@@ -409,8 +438,8 @@ class Exchange(Admission):
         untouched = length != 0 and not self._body_taken
         ended = self.client.skip_body(self.head) if untouched else self.body is None
         fields = [self.request_id_field]
-        if self.origin is not None and self.route.cors is not None:
-            fields += self.route.cors.answer_fields(self.origin)  # so that a page can read why
+        if self.cors is not None:
+            fields += self.cors.answer_fields(self.origin)  # so that a page can read why, and no other is given it
         self.client.answer(answer, self.head, fields, keeps=keeps and ended)
 
     def abort(self) -> None:
@@ -423,10 +452,12 @@ class Exchange(Admission):
         """Nobody is there to answer."""
         upstream = self.upstream
         if self.phase == TUNNEL and upstream is not None:
-            if self._halves_closed or not upstream.writing_paused:
+            if self.halves_closed or not upstream.writing_paused:
                 upstream.close_when_flushed()
                 self.upstream = None  # else it was reset, before an upstream that takes nothing: that may last for ever
             self._record(ANSWERED)  # a tunnel has no other end than that one of the two goes
+        elif self.phase == RELAY and upstream is not None:
+            upstream.target.answered()  # as far as the client wanted to know
         self._give_up_upstream()
         self._over()
 
@@ -494,14 +525,23 @@ class Exchange(Admission):
         self._fail(answers.INVALID_RESPONSE, reason)
 
     def upstream_timed_out(self) -> None:
-        """Silence for longer than the settings allow."""
+        """Silence for longer than the settings allow; where one half of a tunnel is closed, that is the other's end."""
+        upstream = self.upstream
+        if self.halves_closed and upstream is not None and not upstream.writing_paused:
+            self._end_tunnel()
+            return
         setting = "head_timeout_seconds" if self.phase == SENT else "body_timeout_seconds"
-        self._fail(answers.UPSTREAM_TIMEOUT, f"was silent for longer than {setting} allows")
+        # While the client waits to be asked for the body, and the upstream need not ask, neither has failed.
+        asked = self.body is None or self._asked
+        self._fail(answers.UPSTREAM_TIMEOUT, f"was silent for longer than {setting} allows", failed=asked)
 
-    def _fail(self, refusal: Refusal, reason: str) -> None:
+    def _fail(self, refusal: Refusal, reason: str, *, failed: bool = True) -> None:
         upstream = self.upstream
         if upstream is not None:
-            target, request_id = upstream.target, self.request_id_field[14:].decode()
-            target.failed()
-            target.complain(f"{reason} ({refusal.code}, request {request_id})")
+            if failed:
+                upstream.target.failed()
+            upstream.target.complain(reason, self._whose(refusal))
         self.refuse(refusal)
+
+    def _whose(self, refusal: Refusal) -> str:
+        return f"{refusal.code}, request {self.request_id_field[14:].decode()}"

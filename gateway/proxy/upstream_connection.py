@@ -21,7 +21,13 @@ from gateway.proxy.response_head import (
     ResponseHead,
     read_response_head,
 )
-from gateway.proxy.small_reads import LARGE_READ_BYTES, TUNNEL_READ_BYTES, WRITE_BUFFER_BYTES, SmallReads
+from gateway.proxy.small_reads import (
+    FINE_READ_BYTES,
+    LARGE_READ_BYTES,
+    TUNNEL_READ_BYTES,
+    WRITE_BUFFER_BYTES,
+    SmallReads,
+)
 from gateway.proxy.tls_connection import TlsConnection
 
 if TYPE_CHECKING:
@@ -35,6 +41,8 @@ HEAD_LIMIT_BYTES: Final = 65_536
 _FIRST_FINAL_STATUS: Final = 200
 _FLUSH_SECONDS: Final = 60.0
 _BEGINNING: Final = b"HTTP/1."
+_TLS_RECORDS: Final = b"\x15\x16"
+"""The first byte of an alert and of a handshake (RFC 8446 section 5.1), as what speaks TLS answers plain HTTP."""
 _CR: Final = 0x0D
 _INTERIM_LIMIT: Final = 256
 """1xx responses to one request; progress reports are far fewer, and a flood would hold up everybody else."""
@@ -52,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_buffer",
+        "_finely",
         "_held",
         "_interims",
         "_poll",
@@ -101,6 +110,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._untaken = 0
         """Bytes of that, when it was looked at last (`_takes_on`)."""
         self._held = False
+        self._finely = False
+        """Whether fewer bytes than usual are read at once."""
         self._interims = 0
         self._reprieved = False
         """Its time was over while bytes of it lay with the kernel (`kernel_view.UNREAD_SECONDS`)."""
@@ -145,6 +156,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = True
         if held:
             self.go_on_reading()
+        if self._finely:
+            self._finely = False
+            self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         seconds = response.keep_alive_seconds if response is not None else -1
         self.target.take_back(self, now, seconds, rests=held)  # what came while it was held came long ago
 
@@ -292,7 +306,8 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_broke("the response head is too large")
             return
         if _is_hopeless(data):
-            self._broke(exchange, "what came is not the beginning of a response", distrust=True)
+            seems = "TLS: is its address https://?" if data[0] in _TLS_RECORDS else "not the beginning of a response"
+            self._broke(exchange, f"what came is {seems}", distrust=True)
             return
         self._buffer = data
 
@@ -320,6 +335,9 @@ class UpstreamConnection(asyncio.Protocol):
         if used != len(data):
             self._broke(exchange, "bytes follow the end of the response", distrust=True)
             return None
+        if body.fine_grained and not self._finely:
+            self._finely = True
+            self.transport.set_protocol(SmallReads(self, FINE_READ_BYTES))
         return pieces
 
     def _broke(self, exchange: "Exchange", reason: str, *, distrust: bool) -> None:

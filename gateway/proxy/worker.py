@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.cache.key_cache import KeyCache
 from gateway.keys.change import Change
+from gateway.keys.secret import own_form
 from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.overload import Overload
 from gateway.proxy.phases import OVER
 from gateway.proxy.recording import LASTS_SECONDS, Recording
 from gateway.proxy.routes import Route, RouteTable
@@ -68,6 +70,7 @@ class Worker:
         self.max_connections = settings.max_connections
         self.turned_away = 0
         """Those of `connections` that are above the limit, and are there only to read their refusal."""
+        self.overload = Overload()
         self.field_limit = settings.header_count_limit
         self.trusted_networks: list[IPv4Network | IPv6Network] = [ip_network(text) for text in settings.trusted_proxies]
         self.connections: set[ClientConnection] = set()
@@ -79,6 +82,8 @@ class Worker:
         self.draining = False
         self.hands_over = False
         """The drain is one of a reload: nobody waits for this process to end."""
+        self.own_form = own_form("sk_")
+        """Finds a key of this gateway in whatever it stands."""
         self.tls: TlsFront | None = None
         """None: clients speak plain HTTP."""
         self.date_field = b""
@@ -131,8 +136,11 @@ class Worker:
             client.on_deadline()
         if self.tls is not None:
             self.tls.tick(now)
+        self.overload.tick(now, self.max_connections, self.settings.max_in_flight)
         for client in [each for each in self.connections if each.flow.stops]:
             client.look_for_end()
+        for exchange in [each for each in self.streaming if each.halves_closed]:
+            exchange.look_for_reset()
         for pool in self.pools:
             for target in pool.targets:
                 for upstream in [each for each in target.connections if each.deadline < now]:

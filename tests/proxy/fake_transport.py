@@ -9,6 +9,7 @@ fills the buffer; nothing is received while reading is paused or after `close`; 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,13 @@ _ESTABLISHED, _CLOSE = 1, 7  # states of a TCP connection, as TCP_INFO tells the
 
 
 class FakeSocket:
-    """Notes that the next close is to be a reset, and tells of one by the peer."""
+    """Notes that the next close is to be a reset, and tells of one by the peer; keeps what else is set."""
 
     def __init__(self) -> None:
         self.resets = False
         self.reset_by_peer = False
         self.descriptor = -1
+        self.options: dict[tuple[int, int], object] = {}
 
     def fileno(self) -> int:
         """There is no kernel behind it that could hold bytes, unless a test lends it a socket."""
@@ -36,8 +38,9 @@ class FakeSocket:
     def getsockopt(self, *_: object) -> bytes:
         return bytes([_CLOSE if self.reset_by_peer else _ESTABLISHED])
 
-    def setsockopt(self, *_: object) -> None:
-        self.resets = True
+    def setsockopt(self, level: int, option: int, value: object) -> None:
+        self.options[level, option] = value
+        self.resets |= (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)
 
 
 class FakeTransport(asyncio.Transport):
@@ -63,7 +66,15 @@ class FakeTransport(asyncio.Transport):
         self._high = 65_536
         self._protocol_paused = False
         self._peer_ended = False
+        self._end_was_read = False
         self._incoming: deque[bytes | None] = deque()
+
+    @property
+    def reads_at_once(self) -> int | None:
+        """The most bytes that one read takes; None: as many as the loop likes."""
+        if not isinstance(self._protocol, asyncio.BufferedProtocol):
+            return None
+        return len(memoryview(self._protocol.get_buffer(-1)))
 
     # --- the gateway's side -------------------------------------------------------------------------------------------
 
@@ -144,9 +155,12 @@ class FakeTransport(asyncio.Transport):
             self._deliver()
 
     def peer_resets(self) -> None:
-        """The peer is gone, as by a reset; no event tells of it while nothing is read and nothing written."""
+        """The peer is gone, as by a reset; no event tells of it while nothing is read and nothing written.
+
+        After the peer's end nothing is read any more: asyncio and uvloop stop listening then.
+        """
         self.socket.reset_by_peer = True
-        if self.reading or self.unsent or self.closing:
+        if (self.reading and not self._end_was_read) or self.unsent or self.closing:
             self._reset()
 
     def peer_takes(self, size: int | None = None) -> None:
@@ -191,9 +205,11 @@ class FakeTransport(asyncio.Transport):
             item = self._incoming.popleft()
             if item is not None:
                 self._hand_over(item)
-            elif not self._protocol.eof_received():
-                self.close()
-        if self.socket.reset_by_peer and self.reading:
+            else:
+                self._end_was_read = True
+                if not self._protocol.eof_received():
+                    self.close()
+        if self.socket.reset_by_peer and self.reading and not self._end_was_read:
             self._reset()
 
     def _hand_over(self, data: bytes) -> None:

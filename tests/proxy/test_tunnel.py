@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.proxy.harness import KEY_FIELD, OK, OTHER_SECRET, Client, Gate, error_of, get
@@ -85,6 +87,16 @@ def test_a_tunnel_that_nobody_asked_for_is_a_broken_response(request_: bytes) ->
     assert len(gate.upstreams) == 1
 
 
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n"])
+def test_an_upstream_of_http_1_0_opens_no_tunnel(more: bytes) -> None:
+    """It knows no 1xx and no Upgrade (RFC 9110 sections 7.8 and 15.2): who says 101 there means something else."""
+    gate = Gate()
+    client = gate.ask(ASKING)
+    gate.upstream.send(SWITCHING.replace(b"1.1", b"1.0").replace(b"Sec-", more + b"Sec-") + b"frames")
+    assert error_of(client.answer) == (502, "upstream_invalid_response")
+    assert gate.upstream.aborted
+
+
 @pytest.mark.parametrize("fields", [b"", b"X-API-KEY: " + OTHER_SECRET + b"\r\n"])
 def test_a_tunnel_needs_a_key_as_everything_does(fields: bytes) -> None:
     gate = Gate()
@@ -120,6 +132,103 @@ def test_the_other_half_of_a_tunnel_may_close_first() -> None:
     assert gate.upstream.received.endswith(b"last of the client")
     assert client.gone
     gate.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+def test_once_one_half_is_closed_silence_in_the_other_is_bounded(who: str) -> None:
+    gate = Gate()
+    client = tunnel(gate)
+    gate.advance(400, step=1)
+    ends, other = (client, gate.upstream) if who == "client" else (gate.upstream, client)
+    ends.end()
+    for _ in range(3):
+        gate.advance(299, step=1)
+        other.send(b"x")
+    assert ends.received.endswith(b"xxx")
+    gate.advance(299, step=1)
+    assert gate.worker.in_flight == 1
+    gate.advance(2, step=1)
+    assert client.gone
+    assert gate.upstream.gone
+    assert not client.aborted
+    assert not gate.upstream.aborted
+    gate.check_nothing_is_left()
+
+
+def test_a_half_that_is_silent_is_the_routes_to_bound_and_no_failure_of_its_upstream() -> None:
+    gate = Gate(routes=[{"body_timeout_seconds": 5}], upstream={"ejection_failures": 1})
+    client = tunnel(gate)
+    client.end()
+    gate.advance(4)
+    assert not client.gone
+    gate.advance(2)
+    assert client.gone
+    gate.check_nothing_is_left()
+    again = gate.ask(get())
+    gate.upstreams[-1].send(OK)
+    assert again.answer.status == 200
+
+
+def test_a_half_that_is_not_silent_but_held_back_by_a_slow_client_has_the_clients_time() -> None:
+    gate = Gate(
+        server={"client_body_timeout_seconds": 60, "client_body_min_bytes_per_second": 0},
+        upstream={"body_timeout_seconds": 5},
+    )
+    client = tunnel(gate)
+    client.end()
+    client.stop_reading()
+    gate.upstream.send(bytes(20_000))
+    gate.advance(50, step=1)
+    assert not client.gone
+    client.read_on()
+    gate.advance(4, step=1)
+    assert not client.gone
+    gate.advance(2, step=1)
+    assert client.gone
+    assert not client.aborted
+    gate.check_nothing_is_left()
+
+
+def test_an_upstream_that_has_ended_its_half_and_takes_nothing_is_cut_off() -> None:
+    gate = Gate(upstream={"body_timeout_seconds": 5})
+    client = tunnel(gate)
+    gate.upstream.end()
+    gate.upstream.stop_reading()
+    client.send(bytes(100_000))
+    gate.advance(4)
+    assert not client.gone
+    gate.advance(2)
+    assert client.gone
+    assert gate.upstream.aborted
+    gate.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("who", ["client", "upstream"])
+def test_a_side_that_ended_and_then_was_reset_is_noticed_within_a_second(who: str) -> None:
+    """A peer that has closed both its halves says so by a reset, once something is sent to it."""
+    gate = Gate()
+    client = tunnel(gate)
+    ends, other = (client, gate.upstream) if who == "client" else (gate.upstream, client)
+    ends.end()
+    other.send(b"nobody reads this")
+    ends.reset()
+    assert not ends.gone
+    gate.advance(1)
+    assert client.gone
+    assert gate.upstream.gone
+    gate.check_nothing_is_left()
+
+
+def test_both_sides_of_a_silent_tunnel_are_asked_whether_they_are_there() -> None:
+    gate = Gate()
+    client = tunnel(gate)
+    for side in (client, gate.upstream):
+        options = side.transport.socket.options
+        assert options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
+        silence = options[socket.IPPROTO_TCP, socket.TCP_KEEPIDLE]
+        assert (silence, options[socket.IPPROTO_TCP, socket.TCP_KEEPINTVL]) == (60, 15)
+        assert options[socket.IPPROTO_TCP, socket.TCP_KEEPCNT] == 4
+        assert not side.transport.socket.resets
 
 
 @pytest.mark.parametrize("who", ["client", "upstream"])

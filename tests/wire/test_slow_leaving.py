@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.proxy.harness import KEY_FIELD, get
-from tests.wire.live import live, run
+from tests.wire.live import live, ok, run
 from tests.wire.slow_peers import SLICE, SlowClient, all_over, slow_client, upstream_peer
 from tests.wire.test_slow_reading import BIG, SWITCHING, UPGRADE
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 SECTION = "slow and many"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD
 PART = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
+ROOM = 3
+"""Requests at a time."""
 
 
 async def waiting(_gate: Live, client: SlowClient) -> None:
@@ -157,6 +161,68 @@ def test_a_websocket_may_close_one_half_first(tried: Tried) -> None:
             peer.transport.close()
             await client.read_to_end()
             await all_over(gate)
+
+    run(case())
+    tried(SECTION, 1)
+
+
+async def closed_tunnels(gate: Live) -> None:
+    """As many as there is room for, whose clients have closed their connections, while the upstream keeps its half."""
+    gate.upstream.answer = lambda _: SWITCHING
+    async with AsyncExitStack() as clients:
+        for _ in range(ROOM):
+            client = await clients.enter_async_context(slow_client(gate, UPGRADE))
+            await gate.until(client.read)
+        for each in gate.upstream.connections:
+            each.keeps_its_half = True
+        assert gate.worker.in_flight == ROOM
+    await gate.until(lambda: all(each.ended for each in gate.upstream.connections))
+
+
+async def served(gate: Live) -> None:
+    """There is room again."""
+    await gate.until(lambda: not gate.worker.in_flight and not gate.worker.connections)
+    assert gate.target.in_flight == 0
+    gate.upstream.answer = ok
+    client = await gate.ask(get())
+    assert [each.status for each in client.answers] == [200]
+
+
+def test_a_websocket_whose_client_has_closed_gives_its_place_back_after_silence(tried: Tried) -> None:
+    async def case() -> None:
+        async with live(server={"max_in_flight": ROOM}, upstream={"body_timeout_seconds": 0.5}) as gate:
+            await closed_tunnels(gate)
+            await served(gate)
+
+    run(case())
+    tried(SECTION, 1)
+
+
+def test_a_websocket_whose_client_has_closed_gives_its_place_back_when_the_upstream_speaks(tried: Tried) -> None:
+    """The client's kernel answers with a reset, of which the event loop does not tell."""
+
+    async def case() -> None:
+        async with live(server={"max_in_flight": ROOM}) as gate:
+            await closed_tunnels(gate)
+            for peer in gate.upstream.connections:
+                peer.transport.write(b"once")
+            await served(gate)
+
+    run(case())
+    tried(SECTION, 1)
+
+
+def test_the_kernel_asks_both_sides_of_a_websocket_whether_they_are_there(tried: Tried) -> None:
+    async def case() -> None:
+        async with live() as gate, slow_client(gate) as client:
+            gate.upstream.reads_requests = False
+            await tunnelling(gate, client)
+            [connection] = gate.worker.connections
+            [upstream] = gate.target.connections
+            for transport in (connection.transport, upstream.transport):
+                kernel = transport.get_extra_info("socket")
+                assert kernel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
     run(case())
     tried(SECTION, 1)

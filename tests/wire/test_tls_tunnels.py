@@ -68,6 +68,25 @@ def test_a_tunnel_whose_client_ends_first_still_hears_the_rest(tried: Tried) -> 
     tried("tls: tunnels", 1)
 
 
+def test_a_tunnel_whose_client_has_closed_ends_when_the_upstream_speaks(tried: Tried) -> None:
+    async def case() -> None:
+        async with live(server=tls()) as gate:
+            gate.upstream.answer = lambda _: SWITCH
+            client = await gate.ask_tls(trusting(), get(fields=UPGRADE))
+            [behind] = gate.upstream.connections
+            gate.upstream.reads_requests = False
+            behind.keeps_its_half = True
+            await client.send_end()
+            gate.clients.clear()
+            client.close()
+            await gate.until(lambda: behind.ended)
+            behind.transport.write(b"once")
+            await gate.until(lambda: not gate.worker.connections and not gate.worker.in_flight)
+
+    run(case())
+    tried("tls: tunnels", 1)
+
+
 def test_a_tunnel_that_is_cut_without_close_notify_is_over(tried: Tried) -> None:
     async def case() -> None:
         async with live(server=tls()) as gate:
