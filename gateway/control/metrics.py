@@ -120,6 +120,18 @@ OF_WORKERS: Final = (
     OfWorkers("gateway_requests_total", "counter", "Requests, refused ones too.", lambda _, w: w.requests),
     OfWorkers("gateway_requests_in_flight", "gauge", "Requests in progress.", lambda _, w: w.in_flight),
     OfWorkers("gateway_connections", "gauge", "Connections of clients.", lambda _, w: w.connections),
+    OfWorkers(
+        "gateway_overload_connections_total",
+        "counter",
+        "Connections that were refused above `server.max_connections`.",
+        lambda _, w: w.refused_connections,
+    ),
+    OfWorkers(
+        "gateway_overload_requests_total",
+        "counter",
+        "Requests that were refused above `server.max_in_flight`.",
+        lambda _, w: w.refused_requests,
+    ),
     OfWorkers("gateway_cache_hits_total", "counter", "Keys known from memory.", lambda _, w: w.hits),
     OfWorkers("gateway_cache_misses_total", "counter", "Keys that were looked up.", lambda _, w: w.lookups),
     OfWorkers(

@@ -39,6 +39,9 @@ class WorkerCount:
     connections: int = 0
     in_flight: int = 0
     requests: int = 0
+    refused_connections: int = 0
+    """Above the limit, as the next one."""
+    refused_requests: int = 0
     audit_entries: int = 0
     """Records of requests in the spool, both of one that lasts."""
     audit_blocked: int = 0

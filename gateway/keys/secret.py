@@ -73,6 +73,11 @@ def pattern(prefix: str) -> str:
 PATTERN: Final = pattern("sk_")
 
 
+def own_form(prefix: str) -> re.Pattern[bytes]:
+    """What finds a secret with this prefix wherever it stands, also within other letters."""
+    return re.compile(re.escape(prefix.encode()) + rb"[0-9A-Za-z]{%d}" % BODY_CHARACTERS)
+
+
 def _base62(number: int, width: int) -> str:
     """Write a number in base 62, padded with zeros to a fixed width."""
     characters = []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.errors import StoreUnavailable
 from gateway.policies.refusal import STORE_UNAVAILABLE, Refusal
 from gateway.proxy import answers
-from gateway.proxy.cors import preflight_method
+from gateway.proxy.cors import Cors, preflight_method
 from gateway.proxy.phases import ADMIT, OVER
 from gateway.proxy.request_head import RequestHead
 from gateway.proxy.routes import Route
@@ -38,6 +38,7 @@ class Admission:
         "_task",
         "client",
         "code",
+        "cors",
         "entry",
         "head",
         "known",
@@ -63,6 +64,8 @@ class Admission:
         self.entry: Entry | None = None
         self.known: Entry | None = None
         """Whose key was presented, be it good or not: for the record."""
+        self.cors: Cors | None = None
+        """What its route, or one there for another method, says to pages: in every answer, whoever asks."""
         self.origin: bytes | None = None
         """The page's origin, on a route that it may use (CORS)."""
         self.passed = False
@@ -110,13 +113,15 @@ class Admission:
         self.route = route
         self.where = route.where
         if route.cors is not None:
+            self.cors = route.cors
             self.origin = route.cors.origin(head.forwarded)
         if head.traits and (head.traits & route.refused_traits or self._reads_as_another_route(route)):
             self.refuse(answers.AMBIGUOUS_TARGET)
         elif head.body_length > route.max_body:
             self.refuse(answers.BODY_TOO_LARGE)
         elif worker.in_flight > worker.settings.max_in_flight:
-            self.refuse(answers.OVERLOADED)
+            worker.overload.requests += 1
+            self.refuse(answers.TOO_MANY_REQUESTS)
         elif worker.recording is not None and worker.recording.spool.blocked:
             self.refuse(answers.AUDIT_LOG_FULL)
         else:
@@ -128,7 +133,7 @@ class Admission:
         asks = head.method == b"OPTIONS"  # a preflight that fails is read by the browser alone
         route = routes.with_cors(head.host, head.path) if routes.any_cors and not asks else None
         if route is not None and route.cors is not None:
-            self.route = route
+            self.cors = route.cors
             self.origin = route.cors.origin(head.forwarded)
         self.refuse(refusal)
 

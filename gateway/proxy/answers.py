@@ -16,11 +16,16 @@ BAD_GATEWAY: Final = Refusal(
     502, "upstream_unreachable", "The API behind the gateway could not be reached, or closed the connection."
 )
 INVALID_RESPONSE: Final = Refusal(
-    502, "upstream_invalid_response", "The API behind the gateway sent something that is no HTTP response."
+    502,
+    "upstream_invalid_response",
+    "The API behind the gateway sent something that is no HTTP response, or one that breaks its rules.",
 )
 UPSTREAM_TIMEOUT: Final = Refusal(504, "upstream_timeout", "The API behind the gateway did not answer in time.")
-OVERLOADED: Final = Refusal(
-    503, "gateway_overloaded", "The gateway has reached its limit of requests or connections.", (("Retry-After", "1"),)
+TOO_MANY_REQUESTS: Final = Refusal(
+    503, "gateway_overloaded", "The gateway has reached its limit of requests in flight.", (("Retry-After", "1"),)
+)
+TOO_MANY_CONNECTIONS: Final = Refusal(
+    503, "gateway_overloaded", "The gateway has reached its limit of connections.", (("Retry-After", "1"),)
 )
 AUDIT_LOG_FULL: Final = Refusal(
     503,
@@ -44,7 +49,7 @@ EMPTY_LINES: Final = Refusal(400, "malformed_request", "Empty lines stand where 
 AMBIGUOUS_TARGET: Final = Refusal(
     400,
     "ambiguous_target",
-    "The path has an encoded slash or a semicolon, which servers read differently; this route refuses it.",
+    "The path has an encoded slash or a semicolon (;, %3B), which servers read differently; this route refuses it.",
 )
 BODY_TOO_LARGE: Final = Refusal(413, "body_too_large", "The body is larger than this route accepts.")
 ONLY_READ: Final = Refusal(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gateway.cache.key_cache import KeyCache, KeySource
 from gateway.keys.record import CredentialRecord
+from gateway.keys.secret import own_form
 from gateway.policies.identity import identity_fields
 from gateway.policies.pipeline import Pipeline
 from gateway.proxy.recording import Recording
@@ -84,6 +85,7 @@ def assemble(
         _me_route(settings, pipeline, pools, Teller(source, cache)),
         recording,
     )
+    worker.own_form = own_form(auth.key_prefix)
     if settings.server.tls is not None:
         worker.tls = TlsFront(worker, server_context(settings.server.tls))
     return worker

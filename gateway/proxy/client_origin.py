@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from gateway.proxy.forwarding import believed_address, forwarding_fields
-from gateway.proxy.request_head import FORWARDED_FOR, REQUEST_ID, VIA, RequestHead
+from gateway.proxy.request_head import FORWARDED_FOR, REQUEST_ID, SHORTEST_SECRET_BYTES, VIA, RequestHead, presented
 
 if TYPE_CHECKING:
     from gateway.proxy.worker import Worker
@@ -37,12 +37,20 @@ class ClientOrigin:
         self._forwarding = (b"", b"")
 
     def request_id_field(self, head: RequestHead) -> bytes:
-        """A trusted proxy's X-Request-ID, or a new one."""
+        """A trusted proxy's X-Request-ID, or a new one.
+
+        Proxies hand on what a client sent: one with a key in it would stand in logs and answers.
+        """
         if self.trusted:
             received = head.special[REQUEST_ID]
-            if received and _REQUEST_ID.fullmatch(received):
+            if received and _REQUEST_ID.fullmatch(received) and not self._holds_credential(received, head):
                 return b"X-Request-ID: " + received
         return self._worker.request_id_field()
+
+    def _holds_credential(self, text: bytes, head: RequestHead) -> bool:
+        if self._worker.own_form.search(text):
+            return True
+        return any(len(each) >= SHORTEST_SECRET_BYTES and text.find(each) >= 0 for each in presented(head))
 
     def address(self, head: RequestHead) -> bytes:
         """Who sent a request: the peer, or whom the trusted proxies in front saw; the last answer is kept."""

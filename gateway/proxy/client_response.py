@@ -31,7 +31,9 @@ def client_head(
     if cors is not None:
         lines = [*without_cors(lines), *cors.answer_fields(exchange.origin)]
     length = special[CONTENT_LENGTH]
-    if length is not None and response.status != _NO_CONTENT:
+    if response.status == _NO_CONTENT:
+        pass  # neither may stand there, in answers to HEAD either (RFC 9110 section 8.6, RFC 9112 section 6.1)
+    elif length is not None:
         lines.append(b"Content-Length: " + length)
     elif chunks or (special[TRANSFER_ENCODING] is not None and request.method == b"HEAD" and request.minor):
         lines.append(b"Transfer-Encoding: chunked")

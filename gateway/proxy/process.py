@@ -273,6 +273,8 @@ async def _tell_counts(channel: SupervisorChannel, worker: Worker, backend: Back
             connections=len(worker.connections),
             in_flight=worker.in_flight,
             requests=worker.requests,
+            refused_connections=worker.overload.connections,
+            refused_requests=worker.overload.requests,
             **_audit_counts(worker.recording),
         )
         await asyncio.sleep(_COUNTS_SECONDS)

@@ -7,16 +7,15 @@ to a rate, above it counted by code: a flood of bad keys must not fill the disk.
 record, wherever a client put it. Turned down: a record written after the response, which a crash in between loses.
 """
 
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.keys.request_entry import Outcome
-from gateway.keys.secret import BODY_CHARACTERS
+from gateway.keys.secret import BODY_CHARACTERS, own_form
 from gateway.policies.refusal import Refusal
-from gateway.proxy.request_head import USER_AGENT
+from gateway.proxy.request_head import SHORTEST_SECRET_BYTES, USER_AGENT, presented
 from gateway.recording.records import (
     NOBODY,
     NOWHERE,
@@ -49,8 +48,6 @@ _AGENT_BEGIN: Final = len(b"User-Agent: ")
 _LIMITS: Final = [TEXT_LIMIT_BYTES, TEXT_LIMIT_BYTES, PATH_LIMIT_BYTES, TEXT_LIMIT_BYTES, USER_AGENT_LIMIT_BYTES]
 """Of request id, method, path, address and user agent."""
 _HIDDEN: Final = b"[secret]"
-_SHORTEST_SECRET_BYTES: Final = 8
-"""What is shorter and was not found good is no key, and hiding it would hide anything."""
 
 
 class Tail:
@@ -110,7 +107,7 @@ class Recording:
         """Refusals that are counted only, since the worker started."""
         self._prefix = key_prefix.encode()
         self._own_bytes = len(self._prefix) + BODY_CHARACTERS
-        self._own_form = re.compile(re.escape(self._prefix) + rb"[0-9A-Za-z]{%d}" % BODY_CHARACTERS)
+        self._own_form = own_form(key_prefix)
 
     # --- on the way of a request --------------------------------------------------------------------------------------
 
@@ -266,9 +263,9 @@ class Recording:
 
 def _presented(exchange: "Exchange") -> list[bytes]:
     """All that may be a secret among what was presented: the key, and whatever else Authorization holds."""
-    head, secret = exchange.head, exchange.secret
-    words = [] if head.authorization is None else head.authorization.replace(b",", b" ").split()
-    found = [text.strip(b'"') for word in words for text in (word, word.partition(b"=")[2])]
-    found += [each for each in (head.api_key, secret) if each is not None]
+    secret = exchange.secret
+    found = presented(exchange.head)
+    if secret is not None:
+        found.append(secret)
     good = exchange.known is not None
-    return [each for each in found if len(each) >= _SHORTEST_SECRET_BYTES or (good and each and each == secret)]
+    return [each for each in found if len(each) >= SHORTEST_SECRET_BYTES or (good and each and each == secret)]

@@ -55,22 +55,18 @@ _DROPPED_NAMES: Final = (
     # Identity: what an upstream believes comes from the gateway alone.
     *(b"x-consumer-id", b"x-consumer-username", b"x-consumer-custom-id", b"x-credential-identifier"),
     *(b"x-organization-id", b"x-anonymous-consumer", b"x-consumer-groups", b"x-authenticated-scope"),
-    *(b"x-authenticated-userid", b"x-authenticated-groups", b"x-credential-username"),
-    # Other spellings of what X-Forwarded-* says; the gateway does not set them, so nobody does.
+    *(b"x-authenticated-userid", b"x-authenticated-groups", b"x-credential-username", b"x-authenticated-user"),
+    *(b"remote-user", b"x-remote-user", b"x-forwarded-user", b"x-forwarded-client-cert"),
+    # Other spellings of what X-Forwarded-* says; the gateway sets none, so nobody does: no trusted proxy either.
     *(b"x-real-ip", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-scheme"),
-    *(
-        b"x-forwarded-ssl",
-        b"x-forwarded-by",
-        b"x-client-ip",
-        b"true-client-ip",
-        b"x-cluster-client-ip",
-        b"front-end-https",
-    ),
+    *(b"x-forwarded-ssl", b"x-forwarded-by", b"x-forwarded-protocol", b"x-forwarded", b"x-scheme", b"x-url-scheme"),
+    *(b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip", b"x-originating-ip"),
+    *(b"x-remote-ip", b"x-remote-addr", b"front-end-https"),
 )
 _OVERRIDE_NAMES: Final = (
     *(b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"),
     *(b"x-original-method", b"x-original-uri", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-host"),
-    *(b"x-forwarded-path", b"x-override-url"),
+    *(b"x-forwarded-path", b"x-override-url", b"x-host", b"x-http-host-override"),
 )
 _ONCE: Final = {
     HOST: "Host",
@@ -117,6 +113,10 @@ class MalformedRequest(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.detail)
         self.refusal = refusal
+
+
+SHORTEST_SECRET_BYTES: Final = 8
+"""What is shorter and was not found good is no key, and hiding it would hide anything."""
 
 
 class RequestHead:
@@ -335,6 +335,21 @@ def _read_steering(head: RequestHead, special: Special) -> None:
     head.odd = head.expects_continue or head.wants_websocket or special[OVERRIDE] is not None
 
 
+def presented(head: RequestHead) -> list[bytes]:
+    """All in X-API-KEY and Authorization that may be a secret."""
+    words = [] if head.authorization is None else head.authorization.replace(b",", b" ").split()
+    found = [text.strip(b'"') for word in words for text in (word, word.partition(b"=")[2])]
+    return found if head.api_key is None else [*found, head.api_key]
+
+
+def _names_other_codings(value: bytes) -> bool:
+    """Whether a server that knows more codings could read this body (RFC 9112 section 6.1): then it is a 501."""
+    names = [each.strip(b" \t").lower() for each in value.split(b",")]
+    if len(names) > 1 and names[-1] == b"chunked":
+        names.pop()
+    return all(is_token(each) and each != b"chunked" for each in names)
+
+
 def _read_framing(special: Special, minor: int) -> int:
     """The length of the body, RFC 9112 section 6.3, in its strictest reading."""
     coding = special[TRANSFER_ENCODING]
@@ -345,7 +360,7 @@ def _read_framing(special: Special, minor: int) -> int:
         if not minor:
             raise malformed("Transfer-Encoding does not exist in HTTP/1.0.")
         if coding.lower() != b"chunked":
-            if is_token(coding):
+            if _names_other_codings(coding):
                 raise malformed("Only the transfer coding `chunked` is accepted.", 501, "transfer_coding_not_supported")
             raise malformed("Transfer-Encoding is not exactly `chunked`.")
         return CHUNKED

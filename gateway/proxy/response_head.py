@@ -99,6 +99,9 @@ def read_response_head(section: bytes, method: bytes) -> ResponseHead:
     lines = section.split(b"\r\n")
     head = ResponseHead()
     head.status, head.status_line, head.keep_alive = _STATUS_LINES.get(lines[0]) or _read_status_line(lines[0])
+    if head.status == SWITCHING_PROTOCOLS and not _is_http_1_1(lines[0]):
+        message = "a 101 stands in HTTP/1.0, which knows no other protocols to switch to"
+        raise MalformedResponse(message)
     try:
         head.forwarded, head.special = _LINES.read(lines)
     except RepeatedField as error:
@@ -137,6 +140,10 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool]:
     return judged
 
 
+def _is_http_1_1(status_line: bytes) -> bool:
+    return status_line[:8] == b"HTTP/1.1"
+
+
 def _read_connection(head: ResponseHead, value: bytes) -> None:
     """Whether the upstream keeps the connection; nominated fields are dropped (RFC 9110 section 7.6.1)."""
     if value == b"keep-alive":
@@ -169,7 +176,7 @@ def _read_framing(head: ResponseHead, status_line: bytes, special: Special, meth
             message = "Content-Length is no plain decimal number, or stands beside Transfer-Encoding"
             raise MalformedResponse(message)
     # HTTP/1.0 knows no codings: who sends one has its framing wrong (RFC 9112 section 6.1).
-    if coding is not None and (coding.lower() != b"chunked" or status_line[:8] != b"HTTP/1.1"):
+    if coding is not None and (coding.lower() != b"chunked" or not _is_http_1_1(status_line)):
         message = "Transfer-Encoding of the response is not exactly `chunked`, or stands in HTTP/1.0"
         raise MalformedResponse(message)
     status = head.status

@@ -6,6 +6,8 @@ of unreserved characters are decoded and repeated slashes merged (RFC 3986 secti
 """
 
 import re
+from collections.abc import Callable
+from itertools import permutations
 from typing import Final, NamedTuple
 
 from gateway.proxy.grammar import is_host
@@ -18,11 +20,13 @@ _UNRESERVED: Final = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 _SCHEME: Final = re.compile(rb"https?://", re.IGNORECASE)
 _ILLEGAL: Final = re.compile(rb"[^!-\"$-~]")
 _SLASHES: Final = re.compile(rb"/{2,}")
+_PARAMETERS: Final = re.compile(rb";[^/]*")
 
 
 # What a path may have that only some routes accept, as bits.
 ENCODED_SLASH: Final = 1
 SEMICOLON: Final = 2
+"""Plain or coded: who decodes first and then cuts, as Shiro did (CVE-2020-13933), cannot tell them apart."""
 
 
 class Target(NamedTuple):
@@ -83,26 +87,44 @@ def normalise(path: bytes) -> tuple[bytes, int]:
     if b"/." in path and _has_dot_segment(path):
         message = "the path has a dot segment, plain or encoded"
         raise ValueError(message)
-    if traits & ENCODED_SLASH and _has_dot_segment(path.replace(b"%2F", b"/")):
+    if traits & ENCODED_SLASH and _has_dot_segment(_decode_slashes(path)):
         message = "the path has a dot segment between encoded slashes"
         raise ValueError(message)
-    if b";" in path:
+    if b";" in path or b"%3B" in path:
         traits |= SEMICOLON
     return path, traits
 
 
 def other_readings(path: bytes) -> list[bytes]:
-    """A path with traits as servers read it that decode slashes, cut segments at their semicolon, or do both.
+    """A path with traits as servers read it that decode slashes or semicolons, cut segments there, or several of these.
 
-    In either order: what is decoded first ends a segment, what is cut off first is never decoded.
+    In any order: what is decoded first ends a segment or is cut at, what is cut off first is never decoded.
     """
-    decoded, cut = path.replace(b"%2F", b"/"), _cut(path)
-    readings = [decoded, cut, _cut(decoded), cut.replace(b"%2F", b"/")]
-    return [_SLASHES.sub(b"/", each) for each in readings]
+    readings = []
+    for steps in _ORDERS:
+        reading = path
+        for step in steps:
+            reading = step(reading)
+        readings.append(_SLASHES.sub(b"/", reading))
+    return readings
+
+
+def _decode_slashes(path: bytes) -> bytes:
+    return path.replace(b"%2F", b"/")
+
+
+def _decode_semicolons(path: bytes) -> bytes:
+    return path.replace(b"%3B", b";")
 
 
 def _cut(path: bytes) -> bytes:
-    return b"/".join([segment.partition(b";")[0] for segment in path.split(b"/")])
+    return _PARAMETERS.sub(b"", path)
+
+
+_ORDERS: Final[list[tuple[Callable[[bytes], bytes], ...]]] = [
+    *(each for count in (1, 2, 3) for each in permutations((_decode_slashes, _decode_semicolons, _cut), count)),
+    (_cut, _decode_slashes, _decode_semicolons, _cut),  # a container, then a filter that reads what the container made
+]
 
 
 def _has_dot_segment(path: bytes) -> bool:
@@ -110,7 +132,7 @@ def _has_dot_segment(path: bytes) -> bool:
 
     Servlet containers cut a segment at its semicolon before they resolve dots.
     """
-    return any(segment.partition(b";")[0] in {b".", b".."} for segment in path.replace(b"%3B", b";").split(b"/"))
+    return any(segment in {b".", b".."} for segment in _cut(_decode_semicolons(path)).split(b"/"))
 
 
 def _decode_unreserved(code: re.Match[bytes]) -> bytes:

@@ -24,6 +24,17 @@ _BEYOND: Final = 64
 """So many connections above the limit get their handshake, for the sake of an answer that says why."""
 _LOG_SECONDS: Final = 10.0
 _NOTICE_SECONDS: Final = 2.0
+_MEANINGS: Final = {
+    "HTTP_REQUEST": "it spoke plain HTTP",
+    "WRONG_VERSION_NUMBER": "what it spoke is no TLS",
+    "UNSUPPORTED_PROTOCOL": "its version of TLS is older than server.tls.minimum_version",
+    "NO_SHARED_CIPHER": "it shares no cipher with us",
+    "UNKNOWN_CA": "it does not know the authority of our certificate",
+    "BAD_CERTIFICATE": "it does not accept our certificate",
+    "CERTIFICATE_UNKNOWN": "it does not accept our certificate",
+    "CERTIFICATE_EXPIRED": "to it our certificate has expired",
+}
+"""What OpenSSL's reasons mean here, by a part of each."""
 _HTTP_HERE: Final = Refusal(400, "tls_required", "This port speaks HTTPS: begin the address with https://.")
 
 
@@ -62,17 +73,22 @@ class TlsFront:
         """End what takes too long, and tell of failures from time to time."""
         for each in [each for each in self.handshakes if each.deadline < now]:
             each.on_deadline()
-        if self._failures and now >= self._quiet_until:
+        if now >= self._quiet_until:
+            self._tell_failures()
+            self._quiet_until = now + _LOG_SECONDS
+
+    def _tell_failures(self) -> None:
+        if self._failures:
             _LOG.info(
                 "TLS handshakes with clients failed: %d, the last one with %s", self._failures, self._last_failure
             )
             self._failures = 0
-            self._quiet_until = now + _LOG_SECONDS
 
     def end(self) -> None:
         """The worker's time is over."""
         for each in list(self.handshakes):
             each.give_up()
+        self._tell_failures()
 
 
 class ClientTls(TlsConnection):
@@ -92,6 +108,7 @@ class ClientTls(TlsConnection):
         worker = front.worker
         if not front.has_room():
             self.state = OVER
+            worker.overload.connections += 1
             cast("asyncio.Transport", transport).abort()
             return
         front.handshakes.add(self)
@@ -151,5 +168,6 @@ class ClientTls(TlsConnection):
 def reason_of(error: Exception) -> str:
     """Why a handshake failed, in a few words and without OpenSSL's places in its source."""
     if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
+        words = error.reason.replace("_", " ").lower()
+        return next((f"{meaning} ({words})" for part, meaning in _MEANINGS.items() if part in error.reason), words)
     return str(error) or type(error).__name__

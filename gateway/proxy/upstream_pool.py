@@ -9,6 +9,7 @@ refusal.
 
 import asyncio
 import logging
+import socket
 import ssl
 from bisect import bisect_right, insort
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from gateway.settings.model import UpstreamSettings
 _LOG = logging.getLogger(__name__)
 _QUIET_SECONDS: Final = 1.0
 """An outage fails every request, and whoever reads the log wants to know why, not how often in each line."""
+_REASONS_A_SECOND: Final = 16
 _KEEP_ALIVE_MARGIN_SECONDS: Final = 1.0
 """Closed this long before the peer said it would, so that no request meets a closing connection."""
 SHORTEST_REST_SECONDS: Final = 0.005
@@ -58,6 +60,7 @@ class Target:
         "_max_idle",
         "_probation",
         "_quiet_until",
+        "_said",
         "_settings",
         "_unsaid",
         "authority",
@@ -113,6 +116,8 @@ class Target:
         self._failures = 0
         self._ejected_until = 0.0
         self._quiet_until = 0.0
+        self._said: set[str] = set()
+        """Reasons of failures that the log was told in this second."""
         self._unsaid = 0
 
     def __repr__(self) -> str:
@@ -169,10 +174,7 @@ class Target:
                 connection = await (self._open() if self.tls is None else self._open_tls(self.tls))
         except (OSError, TimeoutError) as error:
             self.failed()
-            reason = "no connection in time" if isinstance(error, TimeoutError) else str(error)
-            if isinstance(error, ssl.SSLError):
-                reason = explained(error, self.server_name)
-            raise UpstreamUnreachable(reason) from error
+            raise UpstreamUnreachable(self._why(error)) from error
         finally:
             self.in_flight -= 1
         # Behind a handshake of TLS session tickets are on their way, which no request asks for.
@@ -184,6 +186,16 @@ class Target:
         self.connections.add(connection)
         self._lend(connection, self.precise_clock())
         return connection
+
+    def _why(self, error: OSError) -> str:
+        """Why it could not be reached, and how to mend it."""
+        if isinstance(error, ssl.SSLError):
+            return explained(error, self.server_name)
+        if isinstance(error, ConnectionRefusedError):
+            return "nothing listens there (connection refused): does it run, and is its address in targets right?"
+        if isinstance(error, socket.gaierror):
+            return f"its name cannot be resolved: is it right in targets, and known to this machine? ({error.strerror})"
+        return "no connection in time" if isinstance(error, TimeoutError) else str(error)
 
     async def _open(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -290,16 +302,24 @@ class Target:
                 self._settings.ejection_seconds,
             )
 
-    def complain(self, reason: str) -> None:
-        """Say in the log what went wrong, if nothing was said in this second; what was not said is counted."""
+    def complain(self, reason: str, whose: str = "") -> None:
+        """Say in the log what went wrong, unless it was said in this second; what was not said is counted.
+
+        `whose`: the code of the answer, and the request.
+        """
         now = self._clock()
-        if now < self._quiet_until:
+        if now >= self._quiet_until:
+            self._said.clear()
+            self._quiet_until = now + _QUIET_SECONDS
+        elif reason in self._said or len(self._said) >= _REASONS_A_SECOND:
             self._unsaid += 1
             return
+        self._said.add(reason)
         unsaid, self._unsaid = self._unsaid, 0
-        self._quiet_until = now + _QUIET_SECONDS
-        more = f" ({unsaid} failures before it were not logged)" if unsaid else ""
-        _LOG.warning("upstream %s, target %s: %s%s", self._settings.name, self.authority, reason, more)
+        if unsaid:
+            whose += f"{', ' if whose else ''}failures before it that were not logged: {unsaid}"
+        behind = f" ({whose})" if whose else ""
+        _LOG.warning("upstream %s, target %s: %s%s", self._settings.name, self.authority, reason, behind)
 
 
 class UpstreamPool:

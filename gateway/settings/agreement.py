@@ -161,9 +161,9 @@ def _upstream_of_route(path: KeyPath, route: RouteSettings, settings: Settings) 
 def _route(path: KeyPath, route: RouteSettings) -> Iterator[Disagreement]:
     if route.auth == "none" and route.permissions:
         yield Disagreement((*path, "permissions"), 'cannot be asked for where auth is "none"', ((*path, "auth"),))
-    if ";" in route.path and not route.allow_semicolon:
+    if (";" in route.path or "%3B" in route.path) and not route.allow_semicolon:
         yield Disagreement(
-            (*path, "path"), "has a ; in it, so allow_semicolon must be true", ((*path, "allow_semicolon"),)
+            (*path, "path"), "has a ; or %3B in it, so allow_semicolon must be true", ((*path, "allow_semicolon"),)
         )
     if "%2F" in route.path and not route.allow_encoded_slash:
         yield Disagreement(

@@ -26,10 +26,11 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?
 _OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "x-api-key", "authorization"})
 # What `proxy.request_head` takes out of each request, which lies above this layer, and names that look like it.
 _KEPT_FIELD = re.compile(
-    r"x-(?:anonymous|authenticated|consumer|credential|forwarded|original)-.*"
-    r"|x-(?:client-ip|cluster-client-ip|http-method|http-method-override|method-override|organization-id|override-url"
-    r"|real-ip|request-id|rewrite-url)"
-    r"|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|te|trailer|true-client-ip|upgrade|via"
+    r"x-(?:anonymous|authenticated|consumer|credential|forwarded|original|remote)-.*"
+    r"|x-(?:client-ip|cluster-client-ip|forwarded|host|http-host-override|http-method|http-method-override"
+    r"|method-override|organization-id|originating-ip|override-url|real-ip|request-id|rewrite-url|scheme|url-scheme)"
+    r"|cf-connecting-ip|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|remote-user|te|trailer"
+    r"|true-client-ip|upgrade|via"
 )
 _UNANSWERED_METHODS = ("CONNECT", "TRACE")
 _PERMISSION_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # as `keys` has it, which lies above this layer

@@ -310,7 +310,10 @@ class UpstreamSettings(Section):
         default=60, gt=0, le=DAY_SECONDS, description="Longest wait for the head of a response (then 504)."
     )
     body_timeout_seconds: float = Field(
-        default=300, gt=0, le=DAY_SECONDS, description="Longest silence within a response."
+        default=300,
+        gt=0,
+        le=DAY_SECONDS,
+        description="Longest silence within a response, or in a websocket of which one side has ended its half.",
     )
     idle_timeout_seconds: float = Field(
         default=4, ge=0, le=3600, description="How long an unused connection is kept; less than the upstream keeps it."
@@ -391,7 +394,9 @@ class RouteSettings(Section):
     )
     forward_credential: bool = Field(default=False, description="Let the upstream see the key itself.")
     allow_encoded_slash: bool = Field(default=False, description="Accept %2F in paths, which servers read differently.")
-    allow_semicolon: bool = Field(default=False, description="Accept ; in paths, which servers read differently.")
+    allow_semicolon: bool = Field(
+        default=False, description="Accept ; and %3B in paths, which servers read differently."
+    )
     normalize_path: bool = Field(
         default=True,
         description="Forward plain characters decoded and repeated slashes merged; strip_prefix always does.",

@@ -302,6 +302,7 @@ class Gate:
         self.upstreams: list[Upstream] = []
         self.clients: list[Client] = []
         self.refuses_connections: set[str] = set()
+        self.refuses_with: OSError = ConnectionRefusedError("refused by the test")
         self.dials_hang = False
         self.dials: list[asyncio.Future[None]] = []
         self.dialled: list[str] = []
@@ -321,7 +322,7 @@ class Gate:
             self.dials.append(waiting)
             await waiting
         if authority in self.refuses_connections:
-            raise ConnectionRefusedError("refused by the test")
+            raise self.refuses_with
         protocol = cast("asyncio.Protocol", factory())
         transport = FakeTransport(self.loop, protocol, (host, port))
         if self.descriptors:

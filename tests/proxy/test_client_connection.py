@@ -240,6 +240,26 @@ def test_above_max_connections_a_connection_is_answered_503_and_closed() -> None
     assert gate.upstream.request.target == b"/"
 
 
+def test_what_was_refused_at_a_limit_is_counted_and_told_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(server={"max_in_flight": 1, "max_connections": 4})
+    asked = [gate.ask(get()) for _ in range(4)]
+    refused = [gate.client() for _ in range(2)]
+    assert (gate.worker.overload.requests, gate.worker.overload.connections) == (3, 2)
+    assert not caplog.messages
+    gate.advance(1)
+    assert len(caplog.messages) == 2
+    assert "server.max_connections = 4 is reached in this worker, connections refused: 2;" in caplog.messages[0]
+    assert "server.max_in_flight = 1 is reached in this worker, requests refused: 3;" in caplog.messages[1]
+    asked[1].send(get())
+    gate.advance(5)
+    assert len(caplog.messages) == 2
+    gate.advance(5)
+    assert "requests refused: 1;" in caplog.messages[2]
+    assert len(caplog.messages) == 3
+    assert "of requests in flight" in problem(asked[2].answer)["detail"]
+    assert "limit of connections" in problem(refused[0].answer)["detail"]
+
+
 def test_above_max_in_flight_a_request_is_answered_503_and_the_next_one_served() -> None:
     gate = Gate(server={"max_in_flight": 1})
     first, second = gate.ask(get(b"/1")), gate.ask(get(b"/2"))

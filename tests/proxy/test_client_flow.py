@@ -282,6 +282,51 @@ def test_an_upstream_that_takes_an_upload_slowly_has_all_the_time_it_needs() -> 
     assert error_of(client.answer) == (504, "upstream_timeout")
 
 
+def held_upload(gate: Gate, *, missing: int = 0) -> Client:
+    """All of a body but so many bytes is here, and the upstream takes none of it: so its client is not read from."""
+    client = upload(gate, b"Content-Length: %d\r\n" % (10_000 + missing))
+    gate.upstream.stop_reading()
+    client.send(bytes(10_000))
+    assert not client.transport.reading
+    return client
+
+
+def test_a_connection_that_a_body_is_stuck_in_is_not_used_again() -> None:
+    """The answer overtook the body: the next request would wait behind it."""
+    gate = Gate()
+    client = held_upload(gate)
+    gate.upstream.send(OK)
+    assert client.answer.status == 200
+    assert gate.upstream.aborted
+    assert not gate.target.connections
+    gate.check_counts()
+
+
+def test_a_client_that_was_held_back_is_read_from_again_after_an_answer_that_overtook_its_body() -> None:
+    gate = Gate()
+    client = held_upload(gate)
+    gate.upstream.send(OK)
+    client.methods.append(b"GET")
+    client.send(get(b"/second"))
+    gate.upstreams[-1].send(OK)
+    assert gate.upstreams[-1].request.target == b"/second"
+    assert [each.status for each in client.answers] == [200, 200]
+
+
+def test_nor_does_what_is_left_of_its_body_turn_that_answer_into_a_reset() -> None:
+    """It is read and thrown away: closing a socket with bytes unread resets it, and the answer may be lost."""
+    gate = Gate()
+    client = held_upload(gate, missing=5)
+    gate.upstream.send(OK)
+    assert client.answer.one("connection") == "close"
+    client.send(bytes(5))
+    client.end()
+    assert client.gone
+    assert not client.aborted
+    assert len(gate.upstreams) == 1
+    gate.check_nothing_is_left()
+
+
 def stalled_tunnel() -> tuple[Gate, Client]:
     """One whose upstream has much to read, and reads nothing."""
     gate = Gate(upstream={"body_timeout_seconds": 30})

@@ -326,6 +326,16 @@ def test_head_has_no_body_and_the_fields_of_get(fields: bytes) -> None:
     assert answer.one("content-length") == ("1000" if b"1000" in fields else None)
 
 
+def test_no_content_has_no_coding_to_head_either() -> None:
+    """RFC 9112 section 6.1: no Transfer-Encoding in a 204, whoever asked for it."""
+    gate = Gate()
+    client = gate.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD + b"\r\n")
+    gate.upstream.send(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert client.answer.one("transfer-encoding") is None
+    assert client.open
+    assert gate.target.idle
+
+
 def test_the_body_of_a_response_to_head_is_surplus() -> None:
     gate = Gate()
     client = gate.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\n" + KEY_FIELD + b"\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import Counter
 
@@ -15,6 +16,7 @@ from gateway.proxy.upstream_pool import (
     USES_BEFORE_REST,
 )
 from tests.proxy.harness import OK, Gate, error_of, get, post
+from tests.proxy.test_tunnel import ASKING, SWITCHING
 
 TWO = {"targets": ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]}
 THREE = {"targets": [f"http://10.0.0.{n}:9000" for n in (1, 2, 3)]}
@@ -486,6 +488,37 @@ def test_a_target_that_ends_idle_connections_is_trusted_as_before(caplog: pytest
     ours.close()
 
 
+@pytest.mark.parametrize("between", ["a response", "a tunnel", "a response that its client does not wait for"])
+def test_what_went_well_between_failures_ends_the_row(between: str) -> None:
+    gate = Gate(upstream={"ejection_failures": 3})
+    for _ in range(5):
+        client = gate.ask(ASKING if between == "a tunnel" else get())
+        if between == "a response":
+            gate.upstreams[-1].send(OK)
+        elif between == "a tunnel":
+            gate.upstreams[-1].send(SWITCHING)
+        else:
+            gate.upstreams[-1].send(OK.replace(b": 2", b": 9"))
+        client.end()
+        rest(gate)
+        gate.ask(get())
+        gate.upstreams[-1].send(b"BROKEN\r\n\r\n")
+        rest(gate)
+        assert gate.target.usable(gate.loop.time())
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body_makes_no_target_fail() -> None:
+    """An upstream need not ask (RFC 9110 section 10.1.1); whoever has a key could eject it so."""
+    gate = Gate(upstream={"ejection_failures": 1, "head_timeout_seconds": 1})
+    client = gate.ask(post(b"hello").replace(b"\r\n\r\nhello", b"\r\nExpect: 100-continue\r\n\r\n"))
+    gate.advance(1.5)
+    assert error_of(client.answer) == (504, "upstream_timeout")
+    assert gate.target.usable(gate.loop.time())
+    gate.ask(get())
+    gate.advance(1.5)
+    assert not gate.target.usable(gate.loop.time())
+
+
 def test_an_outage_is_told_once_a_second_with_its_reason_and_how_much_was_not_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -495,8 +528,47 @@ def test_an_outage_is_told_once_a_second_with_its_reason_and_how_much_was_not_to
         assert error_of(gate.ask(get()).answer) == (502, "upstream_unreachable")
     gate.advance(1.25)
     gate.ask(get())
-    told = "upstream default, target 10.0.0.1:9000: refused by the test"
-    assert caplog.messages == [told, f"{told} (19 failures before it were not logged)"]
+    told = (
+        "upstream default, target 10.0.0.1:9000: nothing listens there (connection refused): does it run, and is its"
+        " address in targets right? (upstream_unreachable, request "
+    )
+    first, second = caplog.messages
+    assert first.startswith(told)
+    assert second.startswith(told)
+    assert second.endswith(", failures before it that were not logged: 19)")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "its name cannot be resolved: is it right in",
+        ),
+        (TimeoutError(), "no connection in time"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+    ],
+)
+def test_the_log_says_why_a_target_cannot_be_reached(
+    caplog: pytest.LogCaptureFixture, error: OSError, told: str
+) -> None:
+    gate = Gate()
+    gate.refuses_with = error
+    gate.refuses_connections.add("10.0.0.1:9000")
+    gate.ask(get())
+    assert told in caplog.messages[0]
+
+
+def test_each_reason_is_told_though_another_one_was_a_moment_ago(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate(upstream={"ejection_failures": 0})
+    kinds = [b"\x15\x03\x01\x00\x02\x02\x0a", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"]
+    for kind in kinds * 2:
+        rest(gate)
+        gate.ask(get())
+        gate.upstreams[-1].send(kind)
+    told = [message for message in caplog.messages if "upstream_invalid_response" in message]
+    assert len(told) == len(kinds)
+    assert "what came is TLS: is its address https://?" in told[0]
 
 
 def test_a_target_that_is_left_out_already_is_not_told_of_again(caplog: pytest.LogCaptureFixture) -> None:

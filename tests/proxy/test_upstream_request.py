@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxy.harness import KEY_FIELD, OK, OTHER_SECRET, SECRET, Gate, get, post
+from tests.proxy.harness import KEY_FIELD, OK, OTHER_SECRET, SECRET, Gate, error_of, get, post
 
 if TYPE_CHECKING:
     from tests.proxy.wire_reader import Message
@@ -345,6 +345,32 @@ def test_a_trusted_proxys_request_id_is_kept_where_it_is_reasonable(sent: bytes,
     (received,) = request.all("x-request-id")
     assert (received == sent.decode("latin-1")) is kept
     assert kept or re.fullmatch("[0-9a-f]{28}", received)
+
+
+@pytest.mark.parametrize(
+    ("sent", "also"),
+    [
+        (SECRET, KEY_FIELD),
+        (b"trace-" + SECRET + b".1", KEY_FIELD),
+        (OTHER_SECRET, KEY_FIELD),
+        (b"token-of-theirs", b"Authorization: Basic token-of-theirs\r\n" + KEY_FIELD),
+        (b"id=imported-secret", b"X-API-KEY: imported-secret\r\n"),
+    ],
+)
+def test_a_request_id_with_a_key_in_it_is_not_kept_nor_logged(
+    caplog: pytest.LogCaptureFixture, sent: bytes, also: bytes
+) -> None:
+    """Proxies hand on the X-Request-ID of their clients."""
+    gate = Gate(server={"trusted_proxies": ["192.0.2.7"]})
+    gate.store.put(b"imported-secret")
+    client = gate.ask(b"GET / HTTP/1.1\r\nHost: a\r\n" + also + b"X-Request-ID: " + sent + b"\r\n\r\n")
+    (received,) = gate.upstream.request.all("x-request-id")
+    assert re.fullmatch("[0-9a-f]{28}", received)
+    gate.upstream.send(b"BROKEN\r\n\r\n")
+    assert error_of(client.answer) == (502, "upstream_invalid_response")
+    assert received in caplog.text
+    assert sent.decode() not in caplog.text
+    assert sent not in client.received + gate.upstream.received.replace(b"Basic token-of-theirs", b"")
 
 
 def test_via_only_where_asked_for() -> None:

@@ -22,6 +22,9 @@ LENIENT: Final = {
 """Where the gateway takes what the ABNF refuses; all of it is dropped, written anew, or the same to every reader."""
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_OTHER: Final = rb"(?!chunked(?![!#$%&'*+\-.^_`|~0-9A-Za-z]))" + TOKEN.pattern
+OTHER_CODINGS: Final = re.compile(rb"(?i)%b(?:[ \t]*,[ \t]*%b)*(?:[ \t]*,[ \t]*chunked)?" % (_OTHER, _OTHER))
+"""Transfer codings of which none is chunked, but for the last."""
 FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*((?:;[\t\x20-\x7e\x80-\xff]*)?)")

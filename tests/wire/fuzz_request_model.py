@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.proxy.harness import SECRET
-from tests.wire.fuzz_abnf import LENGTH, TOKEN, Field, members, read_chunks, read_fields, read_length, real
+from tests.wire.fuzz_abnf import (
+    LENGTH,
+    OTHER_CODINGS,
+    TOKEN,
+    Field,
+    members,
+    read_chunks,
+    read_fields,
+    read_length,
+    real,
+)
 
 LINE_LIMIT: Final = 256
 SECTION_LIMIT: Final = 2048
@@ -36,7 +46,10 @@ _DROPPED: Final = frozenset(
     b" x-credential-username x-real-ip x-forwarded-port x-forwarded-prefix x-forwarded-server x-forwarded-scheme"
     b" x-forwarded-ssl x-forwarded-by x-client-ip true-client-ip x-cluster-client-ip front-end-https"
     b" x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url x-original-method"
-    b" x-original-uri x-forwarded-uri x-forwarded-method x-original-host x-forwarded-path x-override-url".split()
+    b" x-original-uri x-forwarded-uri x-forwarded-method x-original-host x-forwarded-path x-override-url"
+    b" x-authenticated-user remote-user x-remote-user x-forwarded-user x-forwarded-client-cert x-forwarded-protocol"
+    b" x-forwarded x-scheme x-url-scheme cf-connecting-ip x-originating-ip x-remote-ip x-remote-addr x-host"
+    b" x-http-host-override".split()
 )
 _STANDARD: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _OUR_FORM: Final = re.compile(rb"sk_[0-9A-Za-z]{49}")
@@ -187,7 +200,7 @@ class _Head:
         plain = _path(path)
         if plain is None:
             return False
-        self.traits = b";" in plain or b"%2F" in plain
+        self.traits = any(each in plain for each in (b";", b"%3B", b"%2F"))
         self.judged.target = plain + mark + query
         return True
 
@@ -224,7 +237,7 @@ class _Head:
             if self.minor == b"0":
                 self.faults.add(400)
             elif coding.lower() != b"chunked":
-                self.faults.add(501 if TOKEN.fullmatch(coding) else 400)
+                self.faults.add(501 if OTHER_CODINGS.fullmatch(coding) else 400)
             self.chunked = True
 
     # --- what comes of it ---------------------------------------------------------------------------------------------

@@ -109,7 +109,8 @@ def _read_head(section: bytes) -> Head | None:
         return None
     if not all(LENGTH.fullmatch(each) for each in lengths) or not all(each.lower() == b"chunked" for each in codings):
         return None
-    if codings and match.group(1) == b"0":  # RFC 9112 section 6.1: faulty framing
+    # Faulty framing (RFC 9112 section 6.1), and a switch that it does not know (RFC 9110 section 15.2.2).
+    if match.group(1) == b"0" and (codings or match.group(2) == b"101"):
         return None
     options = members(real(fields, b"connection"))
     nominated = options - {b"close", b"keep-alive", b"upgrade"}
@@ -144,7 +145,7 @@ def client_fields(judged: Judged, head: Head, context: Context) -> list[tuple[by
     chunks = (judged.until_end or bool(codings and _has_body(head, context))) and context.minor == 1
     if lengths and head.status != 204:
         lines.append((b"Content-Length", lengths[0]))
-    elif chunks or (codings and context.method == b"HEAD" and context.minor):
+    elif chunks or (codings and context.method == b"HEAD" and context.minor and head.status != 204):
         lines.append((b"Transfer-Encoding", b"chunked"))
     lines += [(b"Location", _location(value)) for value in real(head.fields, b"location")]
     lines.append((b"Date", b", ".join(real(head.fields, b"date"))))

@@ -349,7 +349,11 @@ def test_behind_tls_too_and_what_is_of_tls_itself_costs_no_connection(version: s
 
 
 def test_what_the_layer_of_tls_still_holds_ends_a_connection_too(tried: Tried) -> None:
-    """A slow client's last piece may leave it there: decrypted or not, the kernel no longer has it."""
+    """A slow client's last piece may leave it there: decrypted or not, the kernel no longer has it.
+
+    A POST shows that it was not sent there, since it would not be sent again.
+    """
+    post = request(b"/second", method=b"POST", key=SECOND, body=b"x")
 
     async def story(gate: Live) -> None:
         for where in ("_backlog", "_incoming"):
@@ -361,7 +365,7 @@ def test_what_the_layer_of_tls_still_holds_ends_a_connection_too(tried: Tried) -
                 tls._backlog = b"\x17"
             else:
                 tls._incoming.write(b"\x17")
-            assert await answered(gate, await gate.ask(request(b"/second", key=SECOND))) == b"GET /second"
+            assert await answered(gate, await gate.ask(post)) == b"POST /second"
             assert line.closing
             tried(SECTION, 1)
 

@@ -107,11 +107,11 @@ CODINGS: list[Case] = [
                 b"chunked chunked",
             ),
             *(
-                b"gzip, chunked",
                 b"chunked, gzip",
                 b"chunked, identity",
-                b"identity, chunked",
-                b"gzip,chunked",
+                b"gzip, chunked, chunked",
+                b"gzip, , chunked",
+                b"gzip;q=1, chunked",
                 b"chunked\xa0",
             ),
             *(
@@ -141,6 +141,7 @@ CODINGS: list[Case] = [
             b"x-chunked",
             b"0",
             b"'chunked'",
+            *(b"gzip, chunked", b"gzip,Chunked", b"identity \t, \tchunked", b"x, y, chunked", b"gzip, deflate"),
         )
     ),
     Refused("two codings", framed(CHUNKED + b"\r\n" + CHUNKED, LAST), MALFORMED),

@@ -371,7 +371,7 @@ READ: list[Case] = [
     Denied("a refusal", unkeyed(FROM_PAGE, b"/page"), MISSING, fields=READABLE),
     Denied("a refusal of a bad key", unkeyed(FROM_PAGE + PAGE_KEY[:-4] + b"\r\n", b"/page"), INVALID, fields=READABLE),
     Denied("a refusal of a method", with_body(FROM_PAGE, b"/page"), METHOD, ends=None, fields=READABLE),
-    Denied("a refusal to another page", unkeyed(ELSEWHERE, b"/page"), MISSING),
+    Denied("a refusal to another page", unkeyed(ELSEWHERE, b"/page"), MISSING, fields=b"Vary: Origin\r\n"),
     Denied("a refusal where no page may", unkeyed(FROM_PAGE), MISSING),
 ]
 

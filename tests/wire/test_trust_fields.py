@@ -28,17 +28,21 @@ ROUTES = [
 IDENTITY = (
     *("X-Consumer-ID", "X-Consumer-Username", "X-Consumer-Custom-ID", "X-Credential-Identifier", "X-Organization-ID"),
     *("X-Anonymous-Consumer", "X-Consumer-Groups", "X-Authenticated-Scope", "X-Authenticated-Userid"),
-    *("X-Authenticated-Groups", "X-Credential-Username"),
+    *("X-Authenticated-Groups", "X-Credential-Username", "X-Authenticated-User", "Remote-User", "X-Remote-User"),
+    *("X-Forwarded-User", "X-Forwarded-Client-Cert"),
 )
 WAY = (
     *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Request-ID", "X-Real-IP"),
     *("X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Scheme", "X-Forwarded-Ssl"),
     *("X-Forwarded-By", "X-Client-IP", "True-Client-IP", "X-Cluster-Client-IP", "Front-End-Https"),
+    *("X-Forwarded-Protocol", "X-Forwarded", "X-Scheme", "X-URL-Scheme", "CF-Connecting-IP", "X-Originating-IP"),
+    *("X-Remote-IP", "X-Remote-Addr"),
 )
+STANDARD = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Request-ID")
 OVERRIDES = (
     *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
     *("X-Original-Method", "X-Original-URI", "X-Forwarded-URI", "X-Forwarded-Method", "X-Original-Host"),
-    *("X-Forwarded-Path", "X-Override-URL"),
+    *("X-Forwarded-Path", "X-Override-URL", "X-Host", "X-HTTP-Host-Override"),
 )
 HOPS = (
     *("Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Proxy-Authenticate", "Proxy-Authorization"),
@@ -193,6 +197,11 @@ TRUSTED: list[Case] = [
         fields(b"Forwarded: for=1.2.3.4\r\nForwarded: for=_x"),
         fields=Z,
         way=way(b"127.0.0.1", said=b"for=1.2.3.4, for=_x, "),
+    ),
+    *(
+        Forwarded(f"{name} is not the gateway's, so nobody's", fields(spellings(name)), fields=Z)
+        for name in WAY
+        if name not in STANDARD
     ),
     Forwarded("identity is nobody's to say", fields(spellings("X-Consumer-ID")), fields=Z),
     Forwarded("nor is an id that breaks JSON", fields(b'X-Request-ID: a"b'), fields=Z),
