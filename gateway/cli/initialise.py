@@ -44,6 +44,8 @@ def initialise(
 
 async def _initialise(settings: "Settings", org: str, admin: str) -> "Initialised":
     from gateway.cli.store_access import opened
+    from gateway.services.organizations import initial
 
+    initial(org, admin)  # before a store is made for it
     async with opened(settings) as organizations:
         return await organizations.initialise(org, admin)

@@ -53,7 +53,7 @@ class OrganizationService:
 
     async def initialise(self, name: str, admin_email: str, *, actor: Actor = SYSTEM) -> Initialised:
         """Make an organization without being called by a key. Raises Conflict where the name is taken, Invalid."""
-        request = _initial(name, admin_email)
+        request = initial(name, admin_email)
         async with write_transaction(self._engine) as connection:
             made = await found(connection, request, prefix=self._key_prefix, actor=actor, now=self._clock())
         return Initialised(
@@ -137,8 +137,8 @@ class OrganizationService:
             return Changed(organization_from_row(row), await _remove(change, row))
 
 
-def _initial(name: str, admin_email: str) -> CreateOrganization:
-    """Check what the command line was given, and name what is wrong as it was called there."""
+def initial(name: str, admin_email: str) -> CreateOrganization:
+    """Check what the command line was given; raises Invalid, which names what is wrong as it was called there."""
     try:
         return validate(CreateOrganization, {"name": name, "admin": admin_email})
     except Invalid as error:

@@ -43,11 +43,16 @@ def test_a_second_organization_of_the_same_name_is_refused(gateway: Gateway, acm
     assert "exists already" in outcome.err
 
 
-def test_every_wrong_field_is_named(gateway: Gateway) -> None:
+def test_every_wrong_field_is_named_and_no_store_is_made_for_it(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY__STORE__URL", "sqlite:///data/new.db")
     outcome = gateway("init", "--org", "", "--admin", "nobody")
     assert outcome.status == 2
     assert "org:" in outcome.err
     assert "admin:" in outcome.err
+    assert not (tmp_path / "data").exists()
 
 
 def test_it_makes_the_first_organization_in_postgresql_too(gateway: Gateway, postgres: PostgresServer) -> None:
