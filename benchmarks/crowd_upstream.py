@@ -3,6 +3,8 @@
 GET /<count>        `count` zero bytes, as fast as they are taken
 POST /take          reads the body, then answers with its length
 POST /hold          reads nothing for 3 seconds, then as above
+POST /stall         reads nothing, ever
+GET /tiny           chunks of one byte, without end, as fast as they are taken
 GET /ws             agrees to a WebSocket, reads nothing of it and sends without end
 
 python -m benchmarks.crowd_upstream PORT
@@ -16,6 +18,7 @@ from typing import cast
 import uvloop
 
 BLOCK = bytes(65_536)
+TINY_CHUNKS = b"1\r\nx\r\n" * 10_000
 HELD_SECONDS = 3.0
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
@@ -28,6 +31,7 @@ class CrowdUpstream(asyncio.Protocol):
         self._expected = -1
         self._received = 0
         self._left = 0.0
+        self._block = BLOCK
         self._writable = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,6 +64,9 @@ class CrowdUpstream(asyncio.Protocol):
 
     def _begin(self, head: bytes) -> None:
         method, path, _ = head.split(b" ", 2)
+        if path == b"/stall":
+            self._transport.pause_reading()
+            return
         if method == b"POST":
             length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             self._expected = int(length.partition(b":")[2])
@@ -71,6 +78,9 @@ class CrowdUpstream(asyncio.Protocol):
             self._transport.pause_reading()
             self._left = float("inf")
             self._transport.write(SWITCHING)
+        elif path == b"/tiny":
+            self._left, self._block = float("inf"), TINY_CHUNKS
+            self._transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         else:
             self._left = int(path[1:] or 0)
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % self._left)
@@ -78,7 +88,7 @@ class CrowdUpstream(asyncio.Protocol):
 
     def _send(self) -> None:
         while self._left > 0 and self._writable:
-            block = BLOCK[: int(min(self._left, len(BLOCK)))]
+            block = self._block[: int(min(self._left, len(self._block)))]
             self._left -= len(block)
             self._transport.write(block)
 

@@ -24,6 +24,7 @@ UNKNOWN_KEYS = 50_000
 STAY_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
 _BLOCK = bytes(262_144)
+TINY_CHUNKS = b"1\r\nx\r\n" * 40_000
 _TRIES_AT_ONCE = 500
 
 
@@ -167,6 +168,31 @@ def paused_tunnels(site: Site) -> None:
             time.sleep(0.1)
 
 
+def tiny_chunks_up(site: Site) -> None:
+    """64 bodies in chunks of one byte at once, into an upstream that takes nothing."""
+    with crowd(site, STREAMS) as clients:
+        sent = dict.fromkeys(clients, 0)
+        for each in clients:
+            each.sendall(request(site, "POST /stall", "Transfer-Encoding: chunked"))
+            each.settimeout(0)
+        for _ in range(int(STAY_SECONDS * 10)):
+            for each in clients:
+                sent[each] += _send_what_goes(each, MEBIBYTE, TINY_CHUNKS, sent[each])
+            time.sleep(0.1)
+        _nothing_came(clients)
+
+
+def tiny_chunks_down(site: Site) -> None:
+    """64 answers in chunks of one byte at once, to clients that read nothing."""
+    with crowd(site, STREAMS) as clients:
+        for each in clients:
+            each.sendall(request(site, "GET /tiny"))
+        time.sleep(2 * STAY_SECONDS)
+        for each in clients:
+            answer = each.recv(12)
+            expect(answer == b"HTTP/1.1 200", f"no answer but {answer!r}")
+
+
 CROWDS: Sequence[Crowd] = (
     Crowd("10,000 idle connections", IDLE, idle, bound_mib=120),
     Crowd("1,000 heads of 30 KiB that never end", MANY, dribbled_heads, bound_kib=256),
@@ -174,6 +200,8 @@ CROWDS: Sequence[Crowd] = (
     Crowd("50,000 keys that are no good", STREAMS, unknown_keys, bound_mib=40),
     Crowd("64 x 16 MiB up, the upstream slow", STREAMS, slow_upstream, bound_kib=256),
     Crowd("64 x 16 MiB down, the clients slow", STREAMS, slow_clients, bound_kib=256),
+    Crowd("64 bodies up in chunks of one byte, the upstream stalled", STREAMS, tiny_chunks_up, bound_kib=256),
+    Crowd("64 bodies down in chunks of one byte, the clients stalled", STREAMS, tiny_chunks_down, bound_kib=256),
     Crowd("64 WebSockets, both sides stalled", STREAMS, paused_tunnels, bound_kib=256),
 )
 
@@ -185,11 +213,12 @@ def _until(done: Callable[[], bool], complaint: str) -> None:
         time.sleep(0.005)
 
 
-def _send_what_goes(connection: socket.socket, most: int) -> int:
+def _send_what_goes(connection: socket.socket, most: int, block: bytes = _BLOCK, before: int = 0) -> int:
+    """Send the block over and over; `before`: bytes of it that went out before."""
     sent = 0
     while sent < most:
         try:
-            sent += connection.send(_BLOCK[: most - sent])
+            sent += connection.send(block[(before + sent) % len(block) :][: most - sent])
         except BlockingIOError:
             break
     return sent
