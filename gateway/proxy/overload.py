@@ -7,6 +7,8 @@ and whoever reads it wants to know which limit it was and how many it hit.
 import logging
 from typing import Final
 
+from gateway.settings.model import ServerSettings
+
 _LOG = logging.getLogger(__name__)
 _LOG_SECONDS: Final = 10.0
 
@@ -14,9 +16,10 @@ _LOG_SECONDS: Final = 10.0
 class Overload:
     """The counts of one worker since its start."""
 
-    __slots__ = ("_quiet_until", "_told_connections", "_told_requests", "connections", "requests")
+    __slots__ = ("_quiet_until", "_settings", "_told_connections", "_told_requests", "connections", "requests")
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
         self.connections = 0
         """Those above `server.max_connections`."""
         self.requests = 0
@@ -25,7 +28,7 @@ class Overload:
         self._told_requests = 0
         self._quiet_until = 0.0
 
-    def tick(self, now: float, max_connections: int, max_in_flight: int) -> None:
+    def tick(self, now: float) -> None:
         """Tell of what is new, not more often than every ten seconds. `now` is the loop's clock."""
         connections = self.connections - self._told_connections
         requests = self.requests - self._told_requests
@@ -34,9 +37,9 @@ class Overload:
         self._quiet_until = now + _LOG_SECONDS
         self._told_connections, self._told_requests = self.connections, self.requests
         if connections:
-            _say("max_connections", max_connections, connections, "connections")
+            _say("max_connections", self._settings.max_connections, connections, "connections")
         if requests:
-            _say("max_in_flight", max_in_flight, requests, "requests")
+            _say("max_in_flight", self._settings.max_in_flight, requests, "requests")
 
 
 def _say(setting: str, limit: int, refused: int, what: str) -> None:

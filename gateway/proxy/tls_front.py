@@ -73,7 +73,7 @@ class TlsFront:
         """End what takes too long, and tell of failures from time to time."""
         for each in [each for each in self.handshakes if each.deadline < now]:
             each.on_deadline()
-        if now >= self._quiet_until:
+        if self._failures and now >= self._quiet_until:
             self._tell_failures()
             self._quiet_until = now + _LOG_SECONDS
 

@@ -70,7 +70,7 @@ class Worker:
         self.max_connections = settings.max_connections
         self.turned_away = 0
         """Those of `connections` that are above the limit, and are there only to read their refusal."""
-        self.overload = Overload()
+        self.overload = Overload(settings)
         self.field_limit = settings.header_count_limit
         self.trusted_networks: list[IPv4Network | IPv6Network] = [ip_network(text) for text in settings.trusted_proxies]
         self.connections: set[ClientConnection] = set()
@@ -136,7 +136,7 @@ class Worker:
             client.on_deadline()
         if self.tls is not None:
             self.tls.tick(now)
-        self.overload.tick(now, self.max_connections, self.settings.max_in_flight)
+        self.overload.tick(now)
         for client in [each for each in self.connections if each.flow.stops]:
             client.look_for_end()
         for exchange in [each for each in self.streaming if each.halves_closed]:

@@ -175,6 +175,30 @@ def test_bytes_that_are_no_tls_are_closed_quietly(tried: Tried, caplog: pytest.L
     tried("tls: in front", len(NO_TLS))
 
 
+def test_a_failed_handshake_is_told_at_once_and_what_failed_since_when_the_worker_ends(
+    tried: Tried, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def case() -> None:
+        async with live(server=tls()) as gate:
+            assert gate.worker.tls is not None
+            for told in (gate.worker.tick, gate.worker.tls.end):
+                gate.worker.tick()
+                client = await gate.ask(get())
+                await gate.until(client.over)
+                assert not caplog.messages
+                told()
+                [line] = caplog.messages
+                assert line == (
+                    "TLS handshakes with clients failed: 1, the last one with 127.0.0.1: it spoke plain HTTP (http request)"
+                )
+                caplog.clear()
+
+    run(case())
+    tried("tls: in front", 2)
+
+
 def test_plain_http_is_told_that_this_is_https(tried: Tried) -> None:
     async def case() -> None:
         async with live(server=tls()) as gate:

@@ -15,6 +15,8 @@ from tests.wire.tls_front import LARGE, tls, trusting
 
 if TYPE_CHECKING:
     from tests.wire.conftest import Tried
+    from tests.wire.live import Live, UpstreamPeer
+    from tests.wire.live_clients import TlsClient
 
 UPGRADE = KEY_FIELD + (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -49,14 +51,19 @@ def test_a_tunnel_s_halves_close_apart(version: ssl.TLSVersion, tried: Tried) ->
     tried("tls: tunnels", 1)
 
 
+async def tunnel_whose_upstream_keeps_its_half(gate: Live) -> tuple[TlsClient, UpstreamPeer]:
+    gate.upstream.answer = lambda _: SWITCH
+    client = await gate.ask_tls(trusting(), get(fields=UPGRADE))
+    [behind] = gate.upstream.connections
+    gate.upstream.reads_requests = False
+    behind.keeps_its_half = True
+    return client, behind
+
+
 def test_a_tunnel_whose_client_ends_first_still_hears_the_rest(tried: Tried) -> None:
     async def case() -> None:
         async with live(server=tls()) as gate:
-            gate.upstream.answer = lambda _: SWITCH
-            client = await gate.ask_tls(trusting(), get(fields=UPGRADE))
-            [behind] = gate.upstream.connections
-            gate.upstream.reads_requests = False
-            behind.keeps_its_half = True
+            client, behind = await tunnel_whose_upstream_keeps_its_half(gate)
             await client.send_end()
             await gate.until(lambda: behind.ended)
             behind.transport.write(b"the rest")
@@ -71,11 +78,7 @@ def test_a_tunnel_whose_client_ends_first_still_hears_the_rest(tried: Tried) -> 
 def test_a_tunnel_whose_client_has_closed_ends_when_the_upstream_speaks(tried: Tried) -> None:
     async def case() -> None:
         async with live(server=tls()) as gate:
-            gate.upstream.answer = lambda _: SWITCH
-            client = await gate.ask_tls(trusting(), get(fields=UPGRADE))
-            [behind] = gate.upstream.connections
-            gate.upstream.reads_requests = False
-            behind.keeps_its_half = True
+            client, behind = await tunnel_whose_upstream_keeps_its_half(gate)
             await client.send_end()
             gate.clients.clear()
             client.close()
