@@ -190,9 +190,8 @@ def test_a_failed_handshake_is_told_at_once_and_what_failed_since_when_the_worke
                 assert not caplog.messages
                 told()
                 [line] = caplog.messages
-                assert line == (
-                    "TLS handshakes with clients failed: 1, the last one with 127.0.0.1: it spoke plain HTTP (http request)"
-                )
+                assert line.startswith("TLS handshakes with clients failed: 1, ")
+                assert line.endswith("127.0.0.1: it spoke plain HTTP (http request)")
                 caplog.clear()
 
     run(case())
