@@ -101,7 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.rests_until = 0.0
         """When it may be used again."""
         self.uses = 0
-        """Since its last rest."""
+        """Since its last rest; a new one begins with some, see `Target.connect`."""
         self.slowest_seconds = 0.0
         """The longest of these."""
         self.closing = False
@@ -153,7 +153,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self._response = None
         self._body = None
-        self.reused = True
         if held:
             self.go_on_reading()
         if self._finely:
@@ -161,6 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.set_protocol(SmallReads(self, LARGE_READ_BYTES))
         seconds = response.keep_alive_seconds if response is not None else -1
         self.target.take_back(self, now, seconds, rests=held)  # what came while it was held came long ago
+        self.reused = True
 
     def discard(self) -> None:
         """Never use the connection again."""

@@ -37,6 +37,9 @@ LOOK_AFTER_SECONDS: Final = 0.02
 worker's loop takes, in which otherwise nearly every connection would be looked at, just when that costs most."""
 USES_BEFORE_REST: Final = 100
 """So often in a row is a connection used before it has to rest."""
+_USES_APART: Final = 61
+"""New connections begin to count their uses so far from one another (it has no divisor in common with the above), or
+those that were opened together would rest together, and as many would be opened in their place."""
 PROBATION_LOOKS: Final = 1000
 """So many have to find nothing, before a target's connections are used unlooked at."""
 
@@ -58,6 +61,7 @@ class Target:
         "_failures",
         "_idle_timeout",
         "_max_idle",
+        "_opened",
         "_probation",
         "_quiet_until",
         "_said",
@@ -113,6 +117,7 @@ class Target:
         self.distrusted = False
         """Whether it ever sent what no request had asked for, or what begins no response."""
         self._probation = PROBATION_LOOKS
+        self._opened = 0
         self._failures = 0
         self._ejected_until = 0.0
         self._quiet_until = 0.0
@@ -184,6 +189,8 @@ class Target:
             message = "it closed the connection as soon as it was open, or spoke before it was asked"
             raise UpstreamUnreachable(message)
         self.connections.add(connection)
+        connection.uses = self._opened * _USES_APART % USES_BEFORE_REST
+        self._opened += 1
         self._lend(connection, self.precise_clock())
         return connection
 
@@ -232,21 +239,25 @@ class Target:
         connection.leased = False
         connection.deadline = now + seconds
         connection.answered_at = self.precise_clock()
+        took = connection.answered_at - connection.leased_at
         connection.uses += 1
-        connection.slowest_seconds = max(connection.slowest_seconds, connection.answered_at - connection.leased_at)
-        if rests or self.distrusted or connection.uses >= USES_BEFORE_REST:
-            self._rest(connection)
+        if connection.reused:  # the first answer of many new connections waits until the worker has opened all of them
+            connection.slowest_seconds = max(connection.slowest_seconds, took)
+        if rests or self.distrusted:
+            self._rest(connection, took)
+        elif connection.uses >= USES_BEFORE_REST:
+            self._rest(connection, connection.slowest_seconds)
         else:
             self.idle.append(connection)
 
-    def _rest(self, connection: UpstreamConnection) -> None:
+    def _rest(self, connection: UpstreamConnection, took: float) -> None:
         """Let it be idle for longer than its answers took, so that one too many is heard while nobody waits for one.
 
         Where an answer came twice, or late, each request gets the answer to the one before, and none can tell. It
         goes on for as long as the next request comes before the answer that is owed; so now and then none comes.
         Answers that take more than LONGEST_REST_SECONDS may not be heard then.
         """
-        rest = min(max(2 * connection.slowest_seconds, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
+        rest = min(max(2 * took, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
         connection.rests_until = connection.answered_at + rest
         connection.uses = 0
         connection.slowest_seconds = 0.0
@@ -270,7 +281,7 @@ class Target:
         self.distrusted = True
         idle, self.idle = self.idle, []
         for connection in idle:
-            self._rest(connection)
+            self._rest(connection, LONGEST_REST_SECONDS)
         _LOG.warning(
             "upstream %s, target %s sent what no request had asked for, or what is no response (often for a"
             " Content-Length that is too small, or a body where HEAD, 204 or 304 have none); until a reload its"

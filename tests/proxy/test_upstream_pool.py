@@ -237,7 +237,7 @@ def test_a_connection_with_something_unread_is_not_used_again(what: str, request
             theirs.send(OK)
         else:
             theirs.close()
-    rest(gate)  # else a target that spoke unasked gets no request
+    gate.loop.advance(LONGEST_REST_SECONDS)  # else a target that spoke unasked gets no request on them
     client = gate.ask(request_)
     assert [each.gone for each in gate.upstreams] == [False, True, True]
     gate.upstreams[0].send(OK)
@@ -345,6 +345,41 @@ def test_a_connection_rests_after_some_uses_in_a_row_for_longer_than_its_answers
     gate.check_counts()
 
 
+def test_connections_that_were_opened_together_do_not_rest_together() -> None:
+    """Else as many again would be opened in their place, each at the price of ten requests."""
+    gate = timed()
+    kept(gate, 50)
+    clients = [gate.client() for _ in range(50)]
+    for _ in range(3 * USES_BEFORE_REST):
+        for client in clients:
+            client.send(get())
+        gate.loop.advance(0.001)
+        for upstream in [each for each in gate.upstreams if each.transport in lent(gate)]:
+            upstream.send(OK)
+        assert len(gate.target.resting) < 10
+    assert len(gate.upstreams) < 60
+    gate.check_counts()
+
+
+def lent(gate: Gate) -> list[object]:
+    """The transports of connections that are lent."""
+    return [each.transport for each in gate.target.connections if each.exchange is not None]
+
+
+def test_the_first_answer_of_a_connection_says_nothing_of_how_long_it_has_to_rest() -> None:
+    """It waited until the worker had opened all those that were wanted at once."""
+    gate = timed()
+    client = gate.client()
+    for number in range(USES_BEFORE_REST):
+        client.send(get())
+        gate.loop.advance(0.001 if number else 0.4)
+        gate.upstream.send(OK)
+    assert not gate.target.idle
+    rest(gate)
+    client.send(get())
+    assert len(gate.upstreams) == 1
+
+
 def test_one_that_rests_for_long_holds_up_no_other() -> None:
     gate = timed()
     gate.target.distrust()
@@ -378,8 +413,8 @@ def test_a_distrusted_target_needs_no_more_connections_than_its_load_does() -> N
 
 def busy(gate: Gate) -> object:
     """The transport of the one connection that is lent."""
-    (connection,) = (each for each in gate.target.connections if each.exchange is not None)
-    return connection.transport
+    (transport,) = lent(gate)
+    return transport
 
 
 def test_no_rest_is_longer_than_a_second() -> None:
