@@ -57,6 +57,14 @@ _DROPPED_NAMES: Final = (
     *(b"x-organization-id", b"x-anonymous-consumer", b"x-consumer-groups", b"x-authenticated-scope"),
     *(b"x-authenticated-userid", b"x-authenticated-groups", b"x-credential-username", b"x-authenticated-user"),
     *(b"remote-user", b"x-remote-user", b"x-forwarded-user", b"x-forwarded-client-cert"),
+    # What proxies that log people in, or ask for their certificates, tell servers of them (RFC 9440 for the latter).
+    *(b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username", b"x-forwarded-access-token"),
+    *(b"x-auth-request-user", b"x-auth-request-email", b"x-auth-request-groups", b"x-auth-request-access-token"),
+    *(b"x-auth-request-preferred-username", b"x-webauth-user", b"tailscale-user-login", b"tailscale-user-name"),
+    *(b"x-goog-authenticated-user-email", b"x-goog-authenticated-user-id", b"x-ms-client-principal"),
+    *(b"x-ms-client-principal-id", b"x-ms-client-principal-name", b"client-cert", b"client-cert-chain"),
+    *(b"ssl-client-cert", b"ssl-client-verify", b"ssl-client-subject-dn", b"ssl-client-issuer-dn"),
+    *(b"x-ssl-client-cert", b"x-ssl-client-verify", b"x-ssl-client-dn", b"x-ssl-client-s-dn"),
     # Other spellings of what X-Forwarded-* says; the gateway sets none, so nobody does: no trusted proxy either.
     *(b"x-real-ip", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-scheme"),
     *(b"x-forwarded-ssl", b"x-forwarded-by", b"x-forwarded-protocol", b"x-forwarded", b"x-scheme", b"x-url-scheme"),

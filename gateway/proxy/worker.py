@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.proxy.tls_front import TlsFront
 
 _TICK_SECONDS: Final = 0.25
-_DRAIN_IDLE_SECONDS: Final = 2.0
+_DRAIN_IDLE_SECONDS: Final = 1.0
 _AHEAD_LIMIT_BYTES: Final = 65_536
 
 

@@ -26,10 +26,12 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?
 _OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "x-api-key", "authorization"})
 # What `proxy.request_head` takes out of each request, which lies above this layer, and names that look like it.
 _KEPT_FIELD = re.compile(
-    r"x-(?:anonymous|authenticated|consumer|credential|forwarded|original|remote)-.*"
+    r"x-(?:anonymous|auth-request|authenticated|consumer|credential|forwarded|goog-authenticated|original|remote"
+    r"|ssl-client)-.*"
     r"|x-(?:client-ip|cluster-client-ip|forwarded|host|http-host-override|http-method|http-method-override"
-    r"|method-override|organization-id|originating-ip|override-url|real-ip|request-id|rewrite-url|scheme|url-scheme)"
-    r"|cf-connecting-ip|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|remote-user|te|trailer"
+    r"|method-override|ms-client-principal(?:-.*)?|organization-id|originating-ip|override-url|real-ip|request-id"
+    r"|rewrite-url|scheme|url-scheme|webauth-user)"
+    r"|(?:ssl-client|tailscale-user)-.*|client-cert(?:-chain)?|cf-connecting-ip|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|remote-user|te|trailer"
     r"|true-client-ip|upgrade|via"
 )
 _UNANSWERED_METHODS = ("CONNECT", "TRACE")

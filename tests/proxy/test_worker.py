@@ -41,7 +41,7 @@ def test_a_drain_answers_a_request_whose_first_byte_comes_in_time() -> None:
     gate = Gate()
     client = gate.client()
     gate.drain()
-    gate.advance(1.5)
+    gate.advance(0.5)
     client.send(get()[:10])
     gate.advance(3)
     client.send(get()[10:])
@@ -49,9 +49,9 @@ def test_a_drain_answers_a_request_whose_first_byte_comes_in_time() -> None:
     assert client.answer.status == 200
 
 
-@pytest.mark.parametrize(("hands_over", "seconds"), [(False, 2), (True, 15)])
+@pytest.mark.parametrize(("hands_over", "seconds"), [(False, 1), (True, 15)])
 def test_idle_connections_have_time_for_one_more_request(*, hands_over: bool, seconds: float) -> None:
-    """Two seconds where somebody waits for the end; half of the drain's time where another has taken over."""
+    """One second where somebody waits for the end; half of the drain's time where another has taken over."""
     gate = Gate()
     gate.worker.hands_over = hands_over
     fresh, used, asking = gate.client(), gate.ask(get()), gate.client()

@@ -49,7 +49,13 @@ _DROPPED: Final = frozenset(
     b" x-original-uri x-forwarded-uri x-forwarded-method x-original-host x-forwarded-path x-override-url"
     b" x-authenticated-user remote-user x-remote-user x-forwarded-user x-forwarded-client-cert x-forwarded-protocol"
     b" x-forwarded x-scheme x-url-scheme cf-connecting-ip x-originating-ip x-remote-ip x-remote-addr x-host"
-    b" x-http-host-override".split()
+    b" x-http-host-override x-forwarded-email x-forwarded-groups x-forwarded-preferred-username"
+    b" x-forwarded-access-token x-auth-request-user x-auth-request-email x-auth-request-groups"
+    b" x-auth-request-access-token x-auth-request-preferred-username x-webauth-user tailscale-user-login"
+    b" tailscale-user-name x-goog-authenticated-user-email x-goog-authenticated-user-id x-ms-client-principal"
+    b" x-ms-client-principal-id x-ms-client-principal-name client-cert client-cert-chain ssl-client-cert"
+    b" ssl-client-verify ssl-client-subject-dn ssl-client-issuer-dn x-ssl-client-cert x-ssl-client-verify"
+    b" x-ssl-client-dn x-ssl-client-s-dn".split()
 )
 _STANDARD: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _OUR_FORM: Final = re.compile(rb"sk_[0-9A-Za-z]{49}")

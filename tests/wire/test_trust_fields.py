@@ -29,7 +29,14 @@ IDENTITY = (
     *("X-Consumer-ID", "X-Consumer-Username", "X-Consumer-Custom-ID", "X-Credential-Identifier", "X-Organization-ID"),
     *("X-Anonymous-Consumer", "X-Consumer-Groups", "X-Authenticated-Scope", "X-Authenticated-Userid"),
     *("X-Authenticated-Groups", "X-Credential-Username", "X-Authenticated-User", "Remote-User", "X-Remote-User"),
-    *("X-Forwarded-User", "X-Forwarded-Client-Cert"),
+    *("X-Forwarded-User", "X-Forwarded-Client-Cert", "X-Forwarded-Email", "X-Forwarded-Groups"),
+    *("X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X-Auth-Request-User", "X-Auth-Request-Email"),
+    *("X-Auth-Request-Groups", "X-Auth-Request-Access-Token", "X-Auth-Request-Preferred-Username", "X-WEBAUTH-USER"),
+    *("Tailscale-User-Login", "Tailscale-User-Name", "X-Goog-Authenticated-User-Email"),
+    *("X-Goog-Authenticated-User-ID", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-ID"),
+    *("X-MS-CLIENT-PRINCIPAL-NAME", "Client-Cert", "Client-Cert-Chain", "SSL-Client-Cert", "SSL-Client-Verify"),
+    *("SSL-Client-Subject-DN", "SSL-Client-Issuer-DN", "X-SSL-Client-Cert", "X-SSL-Client-Verify"),
+    *("X-SSL-Client-DN", "X-SSL-Client-S-DN"),
 )
 WAY = (
     *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Request-ID", "X-Real-IP"),
