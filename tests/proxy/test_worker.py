@@ -80,7 +80,7 @@ def test_a_request_that_has_arrived_unread_when_its_time_is_over_is_answered() -
         client.transport.socket.fileno = ours.fileno  # type: ignore[method-assign]  # with a kernel behind it
         gate.drain()
         theirs.send(b"G")
-        gate.advance(2.5)
+        gate.advance(1.5)
         assert client.open
         client.send(get())
         gate.upstream.send(OK)
