@@ -2,8 +2,9 @@
 
 The rule. Only what lives on can grow, so each process is held against itself: of each that was seen for long enough,
 the first part of its life is left out (its pools, caches and allocator fill), and of what is left the median of the
-second half may not be above that of the first by more than 3 % and 2 MiB of resident memory, 8 descriptors (64 clients
-come and go, and so do as many connections to the upstream) and no thread.
+second half may not be above that of the first by more than 3 % and 2 MiB of resident memory, 8 descriptors (as many
+connections to the upstream come and go) and no thread. Connections of clients that are there are not counted: whenever
+a worker is killed, what it served is shared out anew.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _PART: Final = 0.03
 _SLACK_BYTES: Final = 2 * _MEBIBYTE
 _SLACK_DESCRIPTORS: Final = 8
 _INTERVAL_SECONDS: Final = 0.5
+_ESTABLISHED: Final = "01"  # tcp_states.h of Linux
 _LEFT_OUT: Final = 0.25
 
 
@@ -41,30 +43,56 @@ class Sample(NamedTuple):
     at: float
     resident: int
     descriptors: int
+    """But for connections of clients that are there."""
     threads: int
 
 
-def sample(pid: int) -> Sample | None:
-    """None: it is gone."""
+def sample(pid: int, port: int) -> Sample | None:
+    """None: it is gone. `port`: at which it takes clients."""
     own = Path(f"/proc/{pid}")
     with contextlib.suppress(OSError, IndexError, ValueError):
         # Less what is mapped from files: a worker's present segment of the spool comes and goes with its 16 MiB.
         _, pages, of_files, *_ = map(int, (own / "statm").read_text().split())
         resident = (pages - of_files) * _PAGE_BYTES
         threads = len(list((own / "task").iterdir()))
-        return Sample(time.monotonic(), resident, len(list((own / "fd").iterdir())), threads)
+        held = _descriptors(pid)
+        clients = sum(row.local == port and row.state == _ESTABLISHED for row in _connections(held))
+        return Sample(time.monotonic(), resident, len(held) - clients, threads)
     return None
 
 
 def connections_to(port: int, pid: int) -> int:
     """How many connections a process has open to that port of the loopback."""
-    held = set()
     with contextlib.suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                held.add(str(descriptor.readlink()))
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in held for row in rows)
+        return sum(row.remote == port for row in _connections(_descriptors(pid)))
+    return 0
+
+
+class _Connection(NamedTuple):
+    local: int
+    remote: int
+    state: str
+
+
+def _descriptors(pid: int) -> list[str]:
+    """What they lead to."""
+    held = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.append(str(descriptor.readlink()))
+    return held
+
+
+def _connections(held: list[str]) -> Iterator[_Connection]:
+    sockets = set(held)
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, state, *rest = line.split()
+        if f"socket:[{rest[5]}]" in sockets:
+            yield _Connection(_port(local), _port(remote), state)
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
 
 
 class Growth:
@@ -94,7 +122,7 @@ class Growth:
             supervisor = [site.site.running.process.pid]
             for name, pids in (("supervisor", supervisor), ("control", site.control), ("worker", site.workers)):
                 for pid in pids:
-                    taken = sample(pid)
+                    taken = sample(pid, site.site.address[1])
                     if taken is not None:
                         self.taken[name, pid].append(taken)
             self.segments.append(len(list(site.spool.glob("*.segment"))))
