@@ -85,6 +85,16 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 
 
 @pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite store to copy, which takes no time; its last connection has folded its log into the file."""
+    from gateway.store.migrate import migrate  # noqa: PLC0415 - Alembic, for some of the tests
+
+    path = tmp_path_factory.mktemp("migrated") / "gateway.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One for all tests of this process that take a database each and let the server itself be."""
     with postgres_server() as server:

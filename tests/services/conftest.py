@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from gateway.services.organizations import OrganizationService
 from gateway.services.service_accounts import ServiceAccountService
 from gateway.store.engine import create_engine, read_transaction, write_transaction
 from gateway.store.location import is_postgres, sqlite_path
-from gateway.store.migrate import migrate
 from gateway.store.postgres_reader import PostgresReader
 from gateway.store.schema import key_changes, management_events, metadata, owners, service_accounts
 from gateway.store.sqlite_reader import SqliteReader
@@ -158,9 +158,9 @@ async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         store: PostgresStore = request.getfixturevalue("postgres_store")
         await store.empty()
         return store.url
-    url = f"sqlite:///{tmp_path / 'gateway.db'}"
-    migrate(url)
-    return url
+    path = tmp_path / "gateway.db"
+    shutil.copy(request.getfixturevalue("migrated_file"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-
-from gateway.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +64,9 @@ class StoreFile:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreFile]:
+def store(tmp_path: Path, migrated_file: Path) -> Iterator[StoreFile]:
     path = tmp_path / "gateway.db"
-    migrate(f"sqlite:///{path}")
+    shutil.copy(migrated_file, path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = OFF")
