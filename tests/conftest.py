@@ -39,6 +39,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, lambda *_: None)
 
 
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One more than there are cores: a third of what the end-to-end tests do is to wait for clocks and processes."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests measured on the way (`record_property("figure", …)`), and how much was tried (`tried`)."""
     tried: Counter[str] = Counter()
