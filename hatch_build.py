@@ -20,9 +20,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 GROUP = "keygate"  # names the shared library that holds all the code: keygate__mypyc
 # Whether the types are as strict as they should be is `make check`'s business, not that of who builds a wheel.
 MYPY_OPTIONS = ("--config-file=", "--follow-imports=silent", "--ignore-missing-imports")
-# All our code is one shared library that exports the beginnings of its modules and nothing else. Left to itself, the
-# compiler expects that somebody replaces any function in it, inlines none and calls each, and each of Python's, by a
-# detour (the procedure linkage table): a thousand a request. The figures are in docs/compilation.md.
+# All our code is one shared library, of which others need one function: that which begins it. Left to itself, the
+# compiler expects that somebody replaces any other, inlines few of them and calls them, as it calls Python's, by way of
+# stubs (the procedure linkage table): a thousand a request. The figures are in docs/compilation.md.
 COMPILER_OPTIONS = ("-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt")
 
 
@@ -65,7 +65,7 @@ class CompiledModules(BuildHookInterface[BuilderConfig]):
                 target_dir=str(directory / "c"),
             )
             for extension in extensions:
-                extension.extra_compile_args += COMPILER_OPTIONS
+                extension.extra_compile_args = [*extension.extra_compile_args, *COMPILER_OPTIONS]
             command = build_ext(Distribution({"name": GROUP, "ext_modules": extensions}))
             command.build_lib, command.build_temp = str(directory / "lib"), str(directory / "objects")
             command.ensure_finalized()

@@ -103,7 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.uses = 0
         """Since its last rest; a new one begins with some, see `Target.connect`."""
         self.slowest_seconds = 0.0
-        """The longest of these."""
+        """The longest of these answers, but for the very first of the connection."""
         self.closing = False
         self.writing_paused = False
         """Whether there is more to be written than the peer takes."""

@@ -37,15 +37,20 @@ LOOK_AFTER_SECONDS: Final = 0.02
 worker's loop takes, in which otherwise nearly every connection would be looked at, just when that costs most."""
 USES_BEFORE_REST: Final = 100
 """So often in a row is a connection used before it has to rest."""
-_USES_APART: Final = 61
-"""New connections begin to count their uses so far from one another (it has no divisor in common with the above), or
-those that were opened together would rest together, and as many would be opened in their place."""
+_USES_APART: Final = 11
+"""New connections begin to count their uses so far from one another, up to half of the above, or those that were opened
+together would rest together, and as many would be opened in their place."""
 PROBATION_LOOKS: Final = 1000
 """So many have to find nothing, before a target's connections are used unlooked at."""
 
 
 class UpstreamUnreachable(Exception):
     """No connection to the target could be opened; `str()` is for our own log."""
+
+
+def _took(connection: UpstreamConnection) -> float:
+    """How long its last answer took, in seconds."""
+    return connection.answered_at - connection.leased_at
 
 
 def _end_of_rest(connection: UpstreamConnection) -> float:
@@ -189,7 +194,7 @@ class Target:
             message = "it closed the connection as soon as it was open, or spoke before it was asked"
             raise UpstreamUnreachable(message)
         self.connections.add(connection)
-        connection.uses = self._opened * _USES_APART % USES_BEFORE_REST
+        connection.uses = self._opened * _USES_APART % (USES_BEFORE_REST // 2)
         self._opened += 1
         self._lend(connection, self.precise_clock())
         return connection
@@ -239,25 +244,23 @@ class Target:
         connection.leased = False
         connection.deadline = now + seconds
         connection.answered_at = self.precise_clock()
-        took = connection.answered_at - connection.leased_at
         connection.uses += 1
         if connection.reused:  # the first answer of many new connections waits until the worker has opened all of them
-            connection.slowest_seconds = max(connection.slowest_seconds, took)
-        if rests or self.distrusted:
-            self._rest(connection, took)
-        elif connection.uses >= USES_BEFORE_REST:
-            self._rest(connection, connection.slowest_seconds)
+            connection.slowest_seconds = max(connection.slowest_seconds, _took(connection))
+        if rests or self.distrusted or connection.uses >= USES_BEFORE_REST:
+            self._rest(connection)
         else:
             self.idle.append(connection)
 
-    def _rest(self, connection: UpstreamConnection, took: float) -> None:
+    def _rest(self, connection: UpstreamConnection) -> None:
         """Let it be idle for longer than its answers took, so that one too many is heard while nobody waits for one.
 
         Where an answer came twice, or late, each request gets the answer to the one before, and none can tell. It
         goes on for as long as the next request comes before the answer that is owed; so now and then none comes.
         Answers that take more than LONGEST_REST_SECONDS may not be heard then.
         """
-        rest = min(max(2 * took, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
+        longest = max(connection.slowest_seconds, _took(connection))
+        rest = min(max(2 * longest, SHORTEST_REST_SECONDS), LONGEST_REST_SECONDS)
         connection.rests_until = connection.answered_at + rest
         connection.uses = 0
         connection.slowest_seconds = 0.0
@@ -281,7 +284,7 @@ class Target:
         self.distrusted = True
         idle, self.idle = self.idle, []
         for connection in idle:
-            self._rest(connection, LONGEST_REST_SECONDS)
+            self._rest(connection)
         _LOG.warning(
             "upstream %s, target %s sent what no request had asked for, or what is no response (often for a"
             " Content-Length that is too small, or a body where HEAD, 204 or 304 have none); until a reload its"

@@ -27,12 +27,13 @@ _OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encod
 # What `proxy.request_head` takes out of each request, which lies above this layer, and names that look like it.
 _KEPT_FIELD = re.compile(
     r"x-(?:anonymous|auth-request|authenticated|consumer|credential|forwarded|goog-authenticated|original|remote"
-    r"|ssl-client)-.*"
+    r"|ssl-client|webauth)-.*"
     r"|x-(?:client-ip|cluster-client-ip|forwarded|host|http-host-override|http-method|http-method-override"
     r"|method-override|ms-client-principal(?:-.*)?|organization-id|originating-ip|override-url|real-ip|request-id"
-    r"|rewrite-url|scheme|url-scheme|webauth-user)"
-    r"|(?:ssl-client|tailscale-user)-.*|client-cert(?:-chain)?|cf-connecting-ip|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy(?:-.*)?|remote-user|te|trailer"
-    r"|true-client-ip|upgrade|via"
+    r"|rewrite-url|scheme|url-scheme)"
+    r"|(?:cf-access-authenticated|proxy|remote|ssl-client|tailscale-user)-.*"
+    r"|cf-connecting-ip|client-cert(?:-chain)?|expect|forwarded|front-end-https|http2-settings|keep-alive|proxy|te"
+    r"|trailer|true-client-ip|upgrade|via"
 )
 _UNANSWERED_METHODS = ("CONNECT", "TRACE")
 _PERMISSION_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"  # as `keys` has it, which lies above this layer
@@ -88,7 +89,7 @@ def field_name(text: str) -> str:
 def tenant_header(text: str) -> str:
     """Accept the name of a field that clients send and upstreams get: another one could not be compared."""
     if _KEPT_FIELD.fullmatch(field_name(text).lower().replace("_", "-")):
-        _refuse(f"must not be {text}: whatever clients say in it is overwritten or dropped")
+        _refuse(f"must not be {text}: what clients say in it, or in its like, is overwritten or dropped")
     return text
 
 

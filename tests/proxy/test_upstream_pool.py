@@ -237,7 +237,7 @@ def test_a_connection_with_something_unread_is_not_used_again(what: str, request
             theirs.send(OK)
         else:
             theirs.close()
-    gate.loop.advance(LONGEST_REST_SECONDS)  # else a target that spoke unasked gets no request on them
+    rest(gate)  # else a target that spoke unasked gets no request
     client = gate.ask(request_)
     assert [each.gone for each in gate.upstreams] == [False, True, True]
     gate.upstreams[0].send(OK)
@@ -415,6 +415,42 @@ def busy(gate: Gate) -> object:
     """The transport of the one connection that is lent."""
     (transport,) = lent(gate)
     return transport
+
+
+@pytest.mark.parametrize("why", ["distrusted meanwhile", "held back"])
+def test_an_answer_that_comes_at_once_shortens_no_rest(why: str) -> None:
+    """It may be the one that was owed; then the next one is owed, and takes as long as those before."""
+    gate = timed()
+    client = gate.client()
+    for _ in range(20):
+        client.send(get())
+        gate.loop.advance(0.1)
+        gate.upstream.send(OK)
+    client.send(get())
+    if why == "held back":
+        client.stop_reading()
+        gate.upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n", bytes(20_000))
+    else:
+        gate.target.distrust()
+        gate.upstream.send(OK)
+    gate.loop.advance(0.19)
+    other = gate.ask(get())
+    assert len(gate.upstreams) == 2
+    gate.upstreams[1].send(OK)
+    assert other.answer.status == 200
+    gate.check_counts()
+
+
+def test_a_target_that_is_distrusted_lets_idle_connections_rest_for_as_long_as_their_answers_took() -> None:
+    gate = timed()
+    client = gate.client()
+    client.send(get())
+    gate.loop.advance(0.2)
+    gate.upstream.send(OK)
+    gate.target.distrust()
+    gate.loop.advance(0.39)
+    client.send(get())
+    assert len(gate.upstreams) == 2
 
 
 def test_no_rest_is_longer_than_a_second() -> None:

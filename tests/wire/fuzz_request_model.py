@@ -55,7 +55,9 @@ _DROPPED: Final = frozenset(
     b" tailscale-user-name x-goog-authenticated-user-email x-goog-authenticated-user-id x-ms-client-principal"
     b" x-ms-client-principal-id x-ms-client-principal-name client-cert client-cert-chain ssl-client-cert"
     b" ssl-client-verify ssl-client-subject-dn ssl-client-issuer-dn x-ssl-client-cert x-ssl-client-verify"
-    b" x-ssl-client-dn x-ssl-client-s-dn".split()
+    b" x-ssl-client-dn x-ssl-client-s-dn x-ssl-client-cn x-ssl-client-serial ssl-client-serial ssl-client-s-dn"
+    b" x-ms-client-principal-idp cf-access-authenticated-user-email x-webauth-email x-remote-group remote-groups"
+    b" remote-email remote-name".split()
 )
 _STANDARD: Final = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _OUR_FORM: Final = re.compile(rb"sk_[0-9A-Za-z]{49}")

@@ -132,6 +132,7 @@ class UpstreamPeer(asyncio.Protocol):
                 self._upstream.faults.append(error)
                 return
             self.requests.append(request)
+            self._upstream.arrived.append(request)
             answer = self._upstream.answer(request)
             if answer is not None:
                 self.transport.write(answer)
@@ -152,6 +153,7 @@ class Upstream:
         self.answer: Answer = ok
         self.reads_requests = True
         self.connections: list[UpstreamPeer] = []
+        self.arrived: list[Message] = []
         self.faults: list[NotHttp] = []
         """What the gateway sent that is no request to a strict reader."""
         self.events = 0
@@ -159,8 +161,8 @@ class Upstream:
 
     @property
     def requests(self) -> list[Message]:
-        """All whole requests, connection by connection."""
-        return [request for each in self.connections for request in each.requests]
+        """All whole requests in the order of their arrival, on whichever connection."""
+        return list(self.arrived)
 
     @property
     def received(self) -> bytes:
@@ -173,6 +175,7 @@ class Upstream:
             each.received = b""
             each.requests.clear()
         self.connections = [each for each in self.connections if not each.ended]
+        self.arrived.clear()
         self.faults.clear()
 
 

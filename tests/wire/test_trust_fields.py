@@ -36,7 +36,9 @@ IDENTITY = (
     *("X-Goog-Authenticated-User-ID", "X-MS-CLIENT-PRINCIPAL", "X-MS-CLIENT-PRINCIPAL-ID"),
     *("X-MS-CLIENT-PRINCIPAL-NAME", "Client-Cert", "Client-Cert-Chain", "SSL-Client-Cert", "SSL-Client-Verify"),
     *("SSL-Client-Subject-DN", "SSL-Client-Issuer-DN", "X-SSL-Client-Cert", "X-SSL-Client-Verify"),
-    *("X-SSL-Client-DN", "X-SSL-Client-S-DN"),
+    *("X-SSL-Client-DN", "X-SSL-Client-S-DN", "X-SSL-Client-CN", "X-SSL-Client-Serial", "SSL-Client-S-DN"),
+    *("SSL-Client-Serial", "X-MS-CLIENT-PRINCIPAL-IDP", "Cf-Access-Authenticated-User-Email", "X-WEBAUTH-EMAIL"),
+    *("X-Remote-Group", "Remote-Groups", "Remote-Email", "Remote-Name"),
 )
 WAY = (
     *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Request-ID", "X-Real-IP"),
