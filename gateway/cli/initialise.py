@@ -1,4 +1,7 @@
-"""`gateway init`: the first organization, its admin, and the admin's key."""
+"""`gateway init`: the first organization, its admin, and the admin's key; or another key where that one is lost.
+
+Invariant: it asks for no key. Whoever may write to the store may do everything anyway, and nobody else gets here.
+"""
 
 import asyncio
 import os
@@ -8,6 +11,7 @@ import typer
 
 from gateway.cli.exits import complain
 from gateway.cli.options import Config, Json
+from gateway.errors import Conflict
 
 if TYPE_CHECKING:
     from gateway.services.shapes import Initialised
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
 def initialise(
     org: Annotated[str, typer.Option("--org", metavar="NAME", help="Name of the organization.")],
     admin: Annotated[str, typer.Option("--admin", metavar="EMAIL", help="E-mail address of its first admin.")],
+    another_key: Annotated[
+        bool, typer.Option("--another-key", help="Both are there, and the key is lost or expired: make another one.")
+    ] = False,
     config: Config = None,
     json: Json = False,
 ) -> None:
@@ -25,7 +32,10 @@ def initialise(
     from gateway.settings.loading import load
 
     settings = load(config, {}, os.environ).settings
-    made = asyncio.run(_initialise(settings, org, admin))
+    try:
+        made = asyncio.run(_initialise(settings, org, admin, another_key=another_key))
+    except Conflict as error:
+        raise Conflict(f"{error.detail} For another key of its admin, add --another-key.", code=error.code) from error
     if settings.store.is_sqlite:  # a relative one is another store in another directory
         complain(f"the store is {settings.store.sqlite_path.absolute()}; the gateway has to run with this one")
     if json:
@@ -42,10 +52,10 @@ def initialise(
     complain("keep the secret now: only its hash is stored, and it is never shown again")
 
 
-async def _initialise(settings: "Settings", org: str, admin: str) -> "Initialised":
+async def _initialise(settings: "Settings", org: str, admin: str, *, another_key: bool) -> "Initialised":
     from gateway.cli.store_access import opened
     from gateway.services.organizations import initial
 
     initial(org, admin)  # before a store is made for it
     async with opened(settings) as organizations:
-        return await organizations.initialise(org, admin)
+        return await organizations.initialise(org, admin, another_key=another_key)

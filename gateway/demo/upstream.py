@@ -40,9 +40,10 @@ async def send_events(request: web.Request) -> web.StreamResponse:
     """Five server-sent events, half a second apart."""
     answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     await answer.prepare(request)
-    for number in range(1, _EVENTS + 1):
-        await answer.write(f"id: {number}\ndata: event {number} of {_EVENTS}\n\n".encode())
-        await asyncio.sleep(_EVENT_INTERVAL_SECONDS)
+    with contextlib.suppress(ConnectionError):  # who has seen enough leaves
+        for number in range(1, _EVENTS + 1):
+            await answer.write(f"id: {number}\ndata: event {number} of {_EVENTS}\n\n".encode())
+            await asyncio.sleep(_EVENT_INTERVAL_SECONDS)
     return answer
 
 
@@ -66,10 +67,11 @@ async def send_bytes(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     answer.content_length = remaining
     await answer.prepare(request)
-    while remaining > 0:
-        part = _BLOCK[:remaining]
-        await answer.write(part)
-        remaining -= len(part)
+    with contextlib.suppress(ConnectionError):
+        while remaining > 0:
+            part = _BLOCK[:remaining]
+            await answer.write(part)
+            remaining -= len(part)
     return answer
 
 

@@ -10,7 +10,7 @@ from gateway.keys.record import Status
 
 MISSING: Final = "This API needs a key: send it as `X-API-KEY: <key>` or `Authorization: Bearer <key>`."
 MALFORMED: Final = "The API key is not one that this gateway could have issued; check that it was copied whole."
-UNKNOWN: Final = "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway."
+UNKNOWN: Final = "The API key is well-formed but unknown here: rotated out, deleted, or of another gateway."
 WRONG_ORIGIN: Final = "The API key is made for certain web pages, and this request comes from none of them."
 INACTIVE: Final = {
     Status.REVOKED: ("revoked_api_key", "The API key has been revoked; use another one."),

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import exists, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.errors import Conflict
+from gateway.errors import Conflict, NotFound
 from gateway.keys.expiry import ExpiryRules
 from gateway.keys.identifiers import new_id
 from gateway.keys.quoting import quoted
@@ -83,6 +83,42 @@ async def found(
         now=now,
     )
     return Founded(organization_id, member_id, issued.resource, issued.seq)
+
+
+async def readmit(
+    connection: AsyncConnection, request: CreateOrganization, *, prefix: str, actor: Actor, now: datetime
+) -> Founded:
+    """Make another key for an admin who lost theirs, in an organization of that name. Raises NotFound.
+
+    Only within a write transaction.
+    """
+    of_name = organizations.c.name == request.name, organizations.c.removed_at.is_(None)
+    rules = organizations.c.default_expiry, organizations.c.max_expiry
+    organization = (await connection.execute(select(organizations.c.id, *rules).where(*of_name))).one_or_none()
+    if organization is None:
+        detail = f"There is no organization {quoted(request.name)} in this store."
+        raise NotFound(detail, code="organization_not_found")
+    of_admin = owners.c.name == request.admin, owners.c.removed_at.is_(None), members.c.role == "admin"
+    member_id = (
+        await connection.execute(
+            select(owners.c.id)
+            .join(members, members.c.owner_id == owners.c.id)
+            .where(owners.c.organization_id == organization.id, *of_admin)
+        )
+    ).scalar_one_or_none()
+    if member_id is None:
+        detail = f"{quoted(request.admin)} is no admin of {quoted(request.name)}."
+        raise NotFound(detail, code="member_not_found")
+    issued = await issue_key(
+        connection,
+        first_draft(ADMIN_KEY_NAME, ExpiryRules(organization.default_expiry, organization.max_expiry), now),
+        organization_id=organization.id,
+        owner_id=member_id,
+        prefix=prefix,
+        actor=actor,
+        now=now,
+    )
+    return Founded(organization.id, member_id, issued.resource, issued.seq)
 
 
 async def founded(connection: AsyncConnection, organization_id: str, now: datetime) -> FoundedOrganization:

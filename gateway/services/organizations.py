@@ -19,7 +19,7 @@ from gateway.services.access import require_admin, require_operator, require_rea
 from gateway.services.actor import SYSTEM, Actor, Caller
 from gateway.services.changed import Changed
 from gateway.services.clock import Clock, utc_now
-from gateway.services.founding import found, founded, refuse_organization_twins
+from gateway.services.founding import found, founded, readmit, refuse_organization_twins
 from gateway.services.idempotency import repeatable
 from gateway.services.named_listing import Page
 from gateway.services.organization_rows import (
@@ -51,11 +51,17 @@ class OrganizationService:
         self._key_prefix = key_prefix
         self._clock = clock
 
-    async def initialise(self, name: str, admin_email: str, *, actor: Actor = SYSTEM) -> Initialised:
-        """Make an organization without being called by a key. Raises Conflict where the name is taken, Invalid."""
+    async def initialise(
+        self, name: str, admin_email: str, *, another_key: bool = False, actor: Actor = SYSTEM
+    ) -> Initialised:
+        """Make an organization without being called by a key. Raises Conflict where the name is taken, Invalid.
+
+        `another_key`: there is one of that name, and its admin gets a further key; raises NotFound where there is none.
+        """
         request = initial(name, admin_email)
+        make = readmit if another_key else found
         async with write_transaction(self._engine) as connection:
-            made = await found(connection, request, prefix=self._key_prefix, actor=actor, now=self._clock())
+            made = await make(connection, request, prefix=self._key_prefix, actor=actor, now=self._clock())
         return Initialised(
             organization=OrganizationName(id=made.organization_id, name=request.name),
             member=MemberName(id=made.member_id, email=request.admin),

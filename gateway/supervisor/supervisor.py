@@ -139,7 +139,8 @@ class Supervisor:
         """Drain and return from `run`; called a second time, kill what is left."""
         if not self._stopping.is_set():
             seconds = max(self._patience(slot, slot.settings) for slot in self._workers)
-            _log.info("stopping: answering what has arrived", extra={"seconds_at_most": seconds})
+            message = "stopping: answering what has arrived; a second signal stops at once"
+            _log.info(message, extra={"seconds_at_most": seconds})
             self._stopping.set()
         elif not self._forced:
             _log.warning("stopping at once, requests in flight are cut")

@@ -41,6 +41,17 @@ def test_a_second_organization_of_the_same_name_is_refused(gateway: Gateway, acm
     outcome = gateway("init", "--org", acme["organization"]["name"], "--admin", "b@example.com")
     assert (outcome.status, outcome.out) == (1, "")
     assert "exists already" in outcome.err
+    assert "--another-key" in outcome.err
+
+
+def test_a_lost_key_is_replaced_where_the_store_is(gateway: Gateway, acme: dict[str, Any]) -> None:
+    again = gateway("init", "--org", "Acme", "--admin", "a@example.com", "--another-key", "--json").json
+    assert (again["organization"], again["member"]) == (acme["organization"], acme["member"])
+    assert again["key"]["id"] != acme["key"]["id"]
+    assert again["key"]["secret"].startswith("sk_")
+    outcome = gateway("init", "--org", "Acme", "--admin", "b@example.com", "--another-key")
+    assert (outcome.status, outcome.out) == (3, "")
+    assert "no admin of" in outcome.err
 
 
 def test_every_wrong_field_is_named_and_no_store_is_made_for_it(

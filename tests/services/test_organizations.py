@@ -50,6 +50,32 @@ async def test_initialising_is_logged_and_told(world: World) -> None:
     assert {event["actor_text"] for event in trail} == {"System"}
 
 
+async def test_an_admin_whose_key_is_lost_gets_another_one_from_whoever_has_the_store(world: World) -> None:
+    await world.organizations.initialise("Else", "ada@example.com")
+    made = await world.organizations.initialise("Acme", "ada@example.com", another_key=True)
+    assert (made.organization, made.member) == (world.initialised.organization, world.initialised.member)
+    assert made.key.id != world.initialised.key.id
+    record = await world.record(made.key.secret)
+    assert record is not None
+    assert record.owner_permissions == ("*:*", "gateway:*")
+    assert await world.record(world.initialised.key.secret) is not None
+    told = (await world.trail())[-1]
+    assert (told["action"], told["actor_text"], told["target_id"]) == ("key.create", "System", made.key.id)
+    assert (await world.log())[-1][1:] == ("key", made.key.id, 1)
+
+
+@pytest.mark.parametrize(
+    ("org", "admin", "code"),
+    [("Emca", "ada@example.com", "organization_not_found"), ("Acme", "bob@example.com", "member_not_found")],
+)
+async def test_nobody_becomes_admin_by_asking_for_another_key(world: World, org: str, admin: str, code: str) -> None:
+    """Neither who is not there, nor a member."""
+    await world.invite("bob@example.com")
+    with pytest.raises(NotFound) as caught:
+        await world.organizations.initialise(org, admin, another_key=True)
+    assert caught.value.code == code
+
+
 async def test_the_first_organization_ever_is_the_operator_and_no_later_one(world: World) -> None:
     await asyncio.gather(*(world.organizations.initialise(f"No. {n}", "eve@example.com") for n in range(3)))
     rows = await world.rows(select(organizations.c.name).where(organizations.c.operator))

@@ -252,7 +252,7 @@ def test_a_key_that_is_made_for_a_page_works_from_there_alone(case: Case, tried:
     tried(SECTION, try_case(case, **ROUTES_AND_ME))
 
 
-UNKNOWN: Final = "The API key is well-formed but unknown here; it may have been deleted, or come from another gateway."
+UNKNOWN: Final = "The API key is well-formed but unknown here: rotated out, deleted, or of another gateway."
 
 
 @pytest.mark.parametrize("field", [b"X-API-KEY: ", b"Authorization: Bearer "])

@@ -67,7 +67,8 @@ class AsyncTransport:
         if isinstance(error, httpx.TimeoutException):
             return f"The admin API at {self._base_url} did not answer in time."
         if isinstance(error, _NOT_SENT):
-            return f"The admin API at {self._base_url} cannot be reached: {error}."
+            cure = "Does the gateway run, and is this the address of its control listener?"
+            return f"The admin API at {self._base_url} cannot be reached: {error}. {cure}"
         return f"The connection to the admin API at {self._base_url} broke off before an answer."
 
     async def aclose(self) -> None:
