@@ -76,7 +76,9 @@ def authority(name: str = "Test Authority") -> Authority:
 def _authority(name: str) -> Authority:
     stem = _directory() / name.replace(" ", "-")
     pair = Pair(stem.with_suffix(".pem"), stem.with_suffix(".key"))
-    openssl("req", "-x509", *KEY, "-days", "3", "-subj", f"/CN={name}", "-out", pair.certificate, "-keyout", pair.key)
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 asks for it (VERIFY_X509_STRICT)
+    made = ("-days", "3", "-subj", f"/CN={name}", "-out", pair.certificate, "-keyout", pair.key)
+    openssl("req", "-x509", *KEY, *usage, *made)
     return Authority(pair)
 
 
@@ -92,7 +94,7 @@ def _issued(name: str, days: int, by: str, serial: int) -> Pair:
     pair = Pair(_directory() / f"{stem}.pem", _directory() / f"{stem}.key")
     request, extensions = _directory() / f"{stem}.csr", _directory() / f"{stem}.ext"
     addresses = ",IP:127.0.0.1" if name == "localhost" else ""
-    extensions.write_text(f"subjectAltName=DNS:{name}{addresses}\n")
+    extensions.write_text(f"subjectAltName=DNS:{name}{addresses}\nauthorityKeyIdentifier=keyid\n")
     openssl("req", *KEY, "-subj", f"/CN={name}", "-out", request, "-keyout", pair.key)
     signed = ("-CA", signer.certificate, "-CAkey", signer.key, "-set_serial", str(serial), "-days", str(days))
     openssl("x509", "-req", "-in", request, *signed, "-extfile", extensions, "-out", pair.certificate)
