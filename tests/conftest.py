@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 import pytest
 
 from gateway.cli.compilation import WITNESS, is_compiled
+from gateway.store.migrate import migrate
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import RedisServer, redis_servers
 
@@ -93,8 +94,6 @@ def eventually() -> Callable[[Callable[[], object]], None]:
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty SQLite store to copy, which takes no time; its last connection has folded its log into the file."""
-    from gateway.store.migrate import migrate  # noqa: PLC0415 - Alembic, for some of the tests
-
     path = tmp_path_factory.mktemp("migrated") / "gateway.db"
     migrate(f"sqlite:///{path}")
     return path

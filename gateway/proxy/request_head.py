@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from gateway.policies.refusal import Refusal
+from gateway.proxy.dropped_fields import DROPPED_NAMES, OVERRIDE_NAMES
 from gateway.proxy.grammar import FieldLines, RepeatedField, Special, decimal, is_host, is_token, list_tokens
 from gateway.proxy.target import PLAIN_PATH, Target, read_target
 
@@ -46,39 +47,6 @@ USER_AGENT: Final = 17
 _STEERING: Final = [TRANSFER_ENCODING, CONTENT_LENGTH, CONNECTION, EXPECT, OVERRIDE]
 """Kinds that few requests have, and that change how a request is read or sent."""
 
-_DROPPED_NAMES: Final = (
-    # Hop-by-hop, RFC 9110 section 7.6.1; trailers are dropped, so is their announcement and the wish for them.
-    *(b"keep-alive", b"proxy-connection", b"te", b"trailer", b"proxy-authenticate", b"proxy-authorization"),
-    *(b"http2-settings",),
-    # No field of HTTP, and CGI makes HTTP_PROXY of it, which clients in the upstream obey (httpoxy, CVE-2016-5385).
-    *(b"proxy",),
-    # Identity: what an upstream believes comes from the gateway alone.
-    *(b"x-consumer-id", b"x-consumer-username", b"x-consumer-custom-id", b"x-credential-identifier"),
-    *(b"x-organization-id", b"x-anonymous-consumer", b"x-consumer-groups", b"x-authenticated-scope"),
-    *(b"x-authenticated-userid", b"x-authenticated-groups", b"x-credential-username", b"x-authenticated-user"),
-    *(b"remote-user", b"x-remote-user", b"x-forwarded-user", b"x-forwarded-client-cert"),
-    # What proxies that log people in, or ask for their certificates, tell servers of them (RFC 9440 for the latter).
-    *(b"remote-name", b"remote-email", b"remote-groups", b"x-remote-group", b"x-webauth-user", b"x-webauth-email"),
-    *(b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username", b"x-forwarded-access-token"),
-    *(b"x-auth-request-user", b"x-auth-request-email", b"x-auth-request-groups", b"x-auth-request-access-token"),
-    *(b"x-auth-request-preferred-username", b"cf-access-authenticated-user-email", b"tailscale-user-login"),
-    *(b"tailscale-user-name", b"x-goog-authenticated-user-email", b"x-goog-authenticated-user-id"),
-    *(b"x-ms-client-principal", b"x-ms-client-principal-id", b"x-ms-client-principal-name"),
-    *(b"x-ms-client-principal-idp", b"client-cert", b"client-cert-chain", b"ssl-client-cert", b"ssl-client-verify"),
-    *(b"ssl-client-subject-dn", b"ssl-client-issuer-dn", b"ssl-client-s-dn", b"ssl-client-serial"),
-    *(b"x-ssl-client-cert", b"x-ssl-client-verify", b"x-ssl-client-dn", b"x-ssl-client-s-dn", b"x-ssl-client-cn"),
-    *(b"x-ssl-client-serial",),
-    # Other spellings of what X-Forwarded-* says; the gateway sets none, so nobody does: no trusted proxy either.
-    *(b"x-real-ip", b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-scheme"),
-    *(b"x-forwarded-ssl", b"x-forwarded-by", b"x-forwarded-protocol", b"x-forwarded", b"x-scheme", b"x-url-scheme"),
-    *(b"x-client-ip", b"true-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip", b"x-originating-ip"),
-    *(b"x-remote-ip", b"x-remote-addr", b"front-end-https"),
-)
-_OVERRIDE_NAMES: Final = (
-    *(b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-url", b"x-rewrite-url"),
-    *(b"x-original-method", b"x-original-uri", b"x-forwarded-uri", b"x-forwarded-method", b"x-original-host"),
-    *(b"x-forwarded-path", b"x-override-url", b"x-host", b"x-http-host-override"),
-)
 _ONCE: Final = {
     HOST: "Host",
     CONTENT_LENGTH: "Content-Length",
@@ -90,8 +58,8 @@ _ONCE: Final = {
 
 _LINES: Final = FieldLines(
     {
-        **dict.fromkeys(_DROPPED_NAMES, DROPPED),
-        **dict.fromkeys(_OVERRIDE_NAMES, OVERRIDE),
+        **dict.fromkeys(DROPPED_NAMES, DROPPED),
+        **dict.fromkeys(OVERRIDE_NAMES, OVERRIDE),
         b"host": HOST,
         b"content-length": CONTENT_LENGTH,
         b"transfer-encoding": TRANSFER_ENCODING,

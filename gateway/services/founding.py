@@ -18,7 +18,7 @@ from gateway.keys.identifiers import new_id
 from gateway.keys.quoting import quoted
 from gateway.services.actor import Actor
 from gateway.services.key_issuing import issue_key
-from gateway.services.key_request import first_draft
+from gateway.services.key_request import Draft, first_draft
 from gateway.services.key_rows import key_from_row, select_keys
 from gateway.services.organization_rows import active_organization, organization_from_row
 from gateway.services.owner_rows import member_from_row, select_owners
@@ -73,16 +73,8 @@ async def found(
     after = {"name": request.name, **rules}
     await record_event(connection, at=now, actor=actor, action="organization.create", target=target, after=after)
     await _add_admin(connection, request.admin, organization_id, member_id, actor=actor, now=now)
-    issued = await issue_key(
-        connection,
-        first_draft(ADMIN_KEY_NAME, ExpiryRules(request.default_expiry, request.max_expiry), now),
-        organization_id=organization_id,
-        owner_id=member_id,
-        prefix=prefix,
-        actor=actor,
-        now=now,
-    )
-    return Founded(organization_id, member_id, issued.resource, issued.seq)
+    draft = first_draft(ADMIN_KEY_NAME, ExpiryRules(request.default_expiry, request.max_expiry), now)
+    return await _issued(connection, draft, organization_id, member_id, prefix=prefix, actor=actor, now=now)
 
 
 async def readmit(
@@ -109,16 +101,8 @@ async def readmit(
     if member_id is None:
         detail = f"{quoted(request.admin)} is no admin of {quoted(request.name)}."
         raise NotFound(detail, code="member_not_found")
-    issued = await issue_key(
-        connection,
-        first_draft(ADMIN_KEY_NAME, ExpiryRules(organization.default_expiry, organization.max_expiry), now),
-        organization_id=organization.id,
-        owner_id=member_id,
-        prefix=prefix,
-        actor=actor,
-        now=now,
-    )
-    return Founded(organization.id, member_id, issued.resource, issued.seq)
+    draft = first_draft(ADMIN_KEY_NAME, ExpiryRules(organization.default_expiry, organization.max_expiry), now)
+    return await _issued(connection, draft, organization.id, member_id, prefix=prefix, actor=actor, now=now)
 
 
 async def founded(connection: AsyncConnection, organization_id: str, now: datetime) -> FoundedOrganization:
@@ -160,6 +144,22 @@ async def refuse_organization_twins(
             raise Conflict(
                 f"The external id {quoted(external_id)} is another organization's.", code="external_id_in_use"
             )
+
+
+async def _issued(
+    connection: AsyncConnection,
+    draft: Draft,
+    organization_id: str,
+    member_id: str,
+    *,
+    prefix: str,
+    actor: Actor,
+    now: datetime,
+) -> Founded:
+    issued = await issue_key(
+        connection, draft, organization_id=organization_id, owner_id=member_id, prefix=prefix, actor=actor, now=now
+    )
+    return Founded(organization_id, member_id, issued.resource, issued.seq)
 
 
 async def _add_admin(

@@ -24,7 +24,7 @@ _PATH_LIMIT_BYTES = 4095  # PATH_MAX of Linux, without the byte that ends it
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2, token
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[a-z0-9._-]+")
 _OWN_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "x-api-key", "authorization"})
-# What `proxy.request_head` takes out of each request, which lies above this layer, and names that look like it.
+# What `proxy.dropped_fields` takes out of each request, which lies above this layer, and names that look like it.
 _KEPT_FIELD = re.compile(
     r"x-(?:anonymous|auth-request|authenticated|consumer|credential|forwarded|goog-authenticated|original|remote"
     r"|ssl-client|webauth)-.*"

@@ -114,8 +114,7 @@ async def test_each_filter_finds_exactly_the_keys_that_fit_in_order_whatever_the
         (None, *get_args(Sort)),
     )
     for status, owner, search, unused_days, sort in choices:
-        wishes = sum(each is not None for each in (status, owner, search, unused_days, sort))
-        if wishes > 3:
+        if sum(each is not None for each in (status, owner, search, unused_days, sort)) > 3:
             continue  # three at once meet every branch there is
         wanted = KeyFilter(status, owner, search, unused_days, sort)
         fitting = [key for key in expected if fits(wanted, key, world.clock.now)]
@@ -124,7 +123,7 @@ async def test_each_filter_finds_exactly_the_keys_that_fit_in_order_whatever_the
         assert {key.id for key in found} == {key.id for key in fitting}, wanted
         if sort is not None:
             assert [key.id for key in found] == [key.id for key in sorted(fitting, key=ORDERS[sort])], wanted
-        if len(found) > 3 and wishes < 3:
+        if len(found) > 3 and (search is None or sort is None):
             assert await every(world, wanted, 3) == found, wanted
     assert {key.status for key in expected} == {"active", "revoked", "expired", "disabled"}
 
