@@ -1,7 +1,7 @@
 """Names of request fields that do not travel on: hop-by-hop ones, and what upstreams are known to believe or to obey.
 
-Invariant: they are in lower case with `-`, as `gateway.proxy.grammar` compares them. `gateway.settings.forms` takes none
-of them for a tenant header.
+Invariant: they are in lower case with `-`, as `gateway.proxy.grammar` compares them. `gateway.settings.forms` takes
+none of them for a tenant header.
 """
 
 from typing import Final
