@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.client import ClientError
 from tests.e2e.fault_proxy import FaultProxy
 from tests.e2e.load import LoadUpstream
-from tests.e2e.nodes import KEYS, Nodes, Place, running_nodes, seed
+from tests.e2e.nodes import KEYS, WORKERS, Nodes, Place, running_nodes, seed
 from tests.e2e.site import CONTROL, WORKER
 from tests.servers.postgres import PostgresServer, postgres_server
 from tests.servers.redis import RedisServer, redis_servers
@@ -79,9 +79,15 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
         until = time.monotonic() + _MENDED_SECONDS
-        while not self._reaches_all():
-            assert time.monotonic() < until, "a change still does not reach every worker"
+        while not (self._replaced_are_gone() and self._reaches_all()):
+            assert time.monotonic() < until, "replaced processes still run, or a change does not reach all"
             time.sleep(0.05)
+
+    def _replaced_are_gone(self) -> bool:
+        """A reload's former processes end by and by: each lets its clients go."""
+        return all(
+            len(site.processes(WORKER)) == WORKERS and len(site.processes(CONTROL)) == 1 for site in self.nodes.sites
+        )
 
     def _reaches_all(self) -> bool:
         whole = sum(len(self.workers(node)) for node in range(len(self.nodes.sites)))
