@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli.exits import complain
 from gateway.cli.options import Config, Json
-from gateway.errors import Conflict
+from gateway.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from gateway.services.shapes import Initialised
@@ -32,6 +32,10 @@ def initialise(
     from gateway.settings.loading import load
 
     settings = load(config, {}, os.environ).settings
+    if another_key and settings.store.is_sqlite and not settings.store.sqlite_path.exists():
+        where = settings.store.sqlite_path.absolute()
+        detail = f"There is no store at {where}. Run this in the directory of the gateway, or name its --config."
+        raise NotFound(detail, code="no_store")
     try:
         made = asyncio.run(_initialise(settings, org, admin, another_key=another_key))
     except Conflict as error:

@@ -86,6 +86,7 @@ def _introduction(secret: str, listeners: Listeners, settings: Settings, upstrea
     url, admin_url = f"http://{listeners.proxy_address}", f"http://{listeners.control_address}"
     return f"""
 The gateway is ready at {url}, in front of a demo API at {upstream}.
+{_elsewhere(listeners)}
 
 Your API key:
   {secret}
@@ -106,6 +107,16 @@ Keys are managed through the admin API, described at {admin_url}/docs, and from 
 The data is in {settings.store.sqlite_path.parent} until the demo ends.
 Ctrl-C ends the demo and removes its data.
 """
+
+
+def _elsewhere(listeners: Listeners) -> str:
+    """A line for each port that is not the usual one: what was pasted from a page would ask somebody else."""
+    places = ((PROXY_ADDRESS, listeners.proxy_address), (CONTROL_ADDRESS, listeners.control_address))
+    return "".join(
+        f"(Another process listens on {usual}, perhaps a gateway started before: this one took {taken}.)\n"
+        for usual, taken in places
+        if taken != usual
+    )
 
 
 def _this_command() -> str:

@@ -54,6 +54,16 @@ def test_a_lost_key_is_replaced_where_the_store_is(gateway: Gateway, acme: dict[
     assert "no admin of" in outcome.err
 
 
+def test_a_lost_key_is_not_looked_for_in_a_new_store(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = gateway("init", "--org", "Acme", "--admin", "a@example.com", "--another-key")
+    assert (outcome.status, outcome.out) == (3, "")
+    assert f"no store at {Path.cwd()}/data/gateway.db" in outcome.err
+    assert not Path("data").exists()
+
+
 def test_every_wrong_field_is_named_and_no_store_is_made_for_it(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

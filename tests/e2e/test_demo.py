@@ -91,10 +91,14 @@ def test_nothing_is_left_after_the_end(demo: Demo, number: signal.Signals) -> No
 
 
 def test_two_demos_run_beside_each_other(demo: Demo, command: Command) -> None:
-    """Only one of them can have the usual ports; the other takes free ones."""
+    """Only one of them can have the usual ports; the other takes free ones, and says so."""
     with subprocess.Popen(
         [*GATEWAY, "demo"], env=command.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     ) as process:
         other = Demo(process, demo.temporary)
         assert {*demo.lines("curl ")}.isdisjoint(other.lines("curl "))
+        for usual in ("127.0.0.1:8080", "127.0.0.1:8081"):
+            (line,) = other.lines(f"(Another process listens on {usual}")
+            (taken,) = re.findall(r"this one took (\S+)\.\)", line)
+            assert f"http://{taken}" in other.text
         process.terminate()
