@@ -33,6 +33,7 @@ from benchmarks.known_keys import KnownKey, make_keys
 from benchmarks.processes import can_pin
 from benchmarks.processor_time import core_busy_seconds, usage
 from benchmarks.seed_keys import seed
+from gateway import garbage
 from gateway.recording.records import encode
 from gateway.recording.segment import SEGMENT_BYTES
 from gateway.recording.spool_directory import SpoolDirectory
@@ -170,6 +171,7 @@ async def _record(place: Place, count: int, keys: Sequence[Principal]) -> dict[s
     source = (encode(each) for each in entries(count, first_at=began, span_microseconds=3_600_000_000, keys=keys))
     recorder = Recorder(place.engine, place.requests, place.spool.path, retention_days=90, limit_bytes=1 << 30)
     meter = Meter(place.server)
+    garbage.settle()  # as the control process does before it is ready
     payload = next(source, None)
     while payload is not None:
         segment = place.spool.create(SEGMENT_BYTES)

@@ -26,7 +26,7 @@ LAYERS: Final = (
     {"policies", "services"},
     {"cache", "changes", "recording", "store"},
     {"keys"},
-    {"lifecycle", "logs", "extensions"},
+    {"lifecycle", "logs", "extensions", "garbage"},
     {"settings"},
     {"errors"},
 )

@@ -15,7 +15,7 @@ import sys
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Final
 
-from gateway import logs
+from gateway import garbage, logs
 from gateway.errors import GatewayError
 from gateway.extensions import require_http_parsers
 from gateway.keys.projection import believes_for
@@ -155,6 +155,7 @@ async def _serve_until_drained(order: StartOrder, channel: SupervisorChannel) ->
             async with serve(order.listen_fds[0], served, realm=settings.auth.realm):
                 # Without a single change nothing was ever created: somebody's first start.
                 first_start = not order.restarted and await newest_change() == 0
+                garbage.settle()
                 channel.report("ready", first_start=first_start)
                 await drained.wait()
             for task in tasks:

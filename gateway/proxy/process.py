@@ -4,7 +4,6 @@ Started by the supervisor as `python -m gateway.proxy.process FD`, where FD is i
 """
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import uvloop
 from aiohttp import web
 
-from gateway import logs
+from gateway import garbage, logs
 from gateway.cache.direct_lookup import DirectLookup
 from gateway.cache.key_cache import KeyCache, KeySource
 from gateway.cache.shared_lookup import SharedLookup, Store
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from gateway.settings.model import Settings
     from gateway.store.key_table import KeyTable
 
-_GARBAGE_THRESHOLD: Final = 50_000
 _COUNTS_SECONDS: Final = 1.0
 _LOG = logging.getLogger(__name__)
 
@@ -294,11 +292,7 @@ async def _serve_until_drained(accepting: Accepting, worker: Worker, channel: Su
     runner = web.ServerRunner(worker, shutdown_timeout=worker.settings.drain_timeout_seconds)  # type: ignore[arg-type]
     await runner.setup()
     await accepting.begin(runner)
-    # What was made until now lives as long as the process: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    # Requests leave no cycles; at the default of 700, a few hundred in flight are looked through again and again.
-    gc.set_threshold(_GARBAGE_THRESHOLD)
+    garbage.settle()
     channel.report("ready")
     await accepting.until_drained(runner)
     channel.report("draining")
