@@ -35,10 +35,13 @@ def _stop(site: Site, number: signal.Signals) -> None:
 
 
 def _refused(site: Site) -> bool:
+    """Not so while one is accepted, or reset since it came between the last look at who waits and the close."""
     try:
         socket.create_connection(site.address).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False
     return False
 
 
