@@ -79,6 +79,7 @@ def _fits(wanted: EntryQuery, spool: str, each: RequestEntry) -> bool:
         and wanted.key_id in {None, each.key_id}
         and wanted.outcome in {None, each.outcome}
         and wanted.code in {None, each.code}
+        and wanted.request_id in {None, each.request_id}
         and low <= each.status <= high
         and (wanted.since is None or each.at >= wanted.since)
         and (wanted.until is None or each.at < wanted.until)

@@ -48,6 +48,10 @@ Code = Annotated[
     str | None,
     typer.Option("--code", callback=no_secret, help="Only requests refused for this, such as expired_api_key."),
 ]
+RequestId = Annotated[
+    str | None,
+    typer.Option("--request-id", callback=no_secret, help="Only what was answered with this X-Request-ID."),
+]
 
 
 def _moment(text: str | None) -> str | None:
@@ -84,6 +88,7 @@ class Filters(TypedDict):
     target: str | None
     status: str | None
     code: str | None
+    request_id: str | None
 
 
 @app.command("list")
@@ -97,13 +102,16 @@ def list_events(
     target: Target = None,
     status: Status = None,
     code: Code = None,
+    request_id: RequestId = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> None:
     """List changes and requests, newest first. --json has all there is of each."""
-    filters = Filters(kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code)
+    filters = Filters(
+        kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code, request_id=request_id
+    )
     page = connection.client.events.page(**filters, since=since, until=until, cursor=cursor, limit=limit)
     show_page(connection, page, EVENT_HEADS, [event_row(each) for each in page.items])
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO
 
 import typer
 
-from gateway.cli.audit import Action, Actor, Code, Filters, Key, Kind, Since, Status, Target, Until
+from gateway.cli.audit import Action, Actor, Code, Filters, Key, Kind, RequestId, Since, Status, Target, Until
 from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import ExitStatus, complain
 from gateway.settings.quoting import printable
@@ -56,6 +56,7 @@ def export(
     target: Target = None,
     status: Status = None,
     code: Code = None,
+    request_id: RequestId = None,
     since: Since = None,
     until: Until = None,
 ) -> None:
@@ -63,7 +64,9 @@ def export(
     if connection.json and form == "csv":
         complain("--json and --format csv contradict each other")
         raise typer.Exit(ExitStatus.USAGE)
-    filters = Filters(kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code)
+    filters = Filters(
+        kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code, request_id=request_id
+    )
     entries = _entries(connection.client, filters, since, until)
     write = _write_csv if form == "csv" else _write_lines
     if output is None:

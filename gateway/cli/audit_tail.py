@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from gateway.cli.audit import Action, Actor, Code, Filters, Key, Kind, Status, Target
+from gateway.cli.audit import Action, Actor, Code, Filters, Key, Kind, RequestId, Status, Target
 from gateway.cli.connection import Connection, connected
 from gateway.cli.exits import complain
 from gateway.cli.output import shown
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 1.0
 OVERLAP: Final = timedelta(seconds=5)
 _LARGEST_PAGE: Final = 1000
-_EVERYTHING: Final = Filters(kind=None, actor=None, action=None, key=None, target=None, status=None, code=None)
+_EVERYTHING: Final = Filters(
+    kind=None, actor=None, action=None, key=None, target=None, status=None, code=None, request_id=None
+)
 
 app = typer.Typer()  # its command joins those of `audit`
 
@@ -47,9 +49,12 @@ def tail(
     target: Target = None,
     status: Status = None,
     code: Code = None,
+    request_id: RequestId = None,
 ) -> None:
     """Show the newest changes and requests, the newest last. --json prints a line of JSON for each."""
-    filters = Filters(kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code)
+    filters = Filters(
+        kind=kind, actor=actor, action=action, key=key, target=target, status=status, code=code, request_id=request_id
+    )
     looking = Tail(connection.client, filters)
     _print(connection, looking.first(lines))
     away = False

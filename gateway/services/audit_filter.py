@@ -52,7 +52,8 @@ class AuditFilter:
 
     `actor`: the id of a key; the id, e-mail address or name of a member or service account, removed ones too, for what
     was done with any of their keys; or `system`. `key` and `target` are ids of what was acted upon; of a request, of
-    the key that it came with. `status` and `code` are of requests. `since` is included, `until` is not.
+    the key that it came with. `status` and `code` are of requests, `request_id` is the X-Request-ID of the answer to
+    either. `since` is included, `until` is not.
     """
 
     kind: EntryKind | None = None
@@ -62,6 +63,7 @@ class AuditFilter:
     target: str | None = None
     status: str | None = None
     code: str | None = None
+    request_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 

@@ -77,6 +77,8 @@ def _conditions(wanted: AuditFilter) -> list[ColumnElement[bool]]:
         conditions += [_COLUMNS.target_id == wanted.key, _COLUMNS.target_kind == "key"]
     if wanted.target is not None:
         conditions.append(_COLUMNS.target_id == wanted.target)
+    if wanted.request_id is not None:
+        conditions.append(_COLUMNS.request_id == wanted.request_id)
     if wanted.since is not None:
         conditions.append(_COLUMNS.at >= wanted.since)
     if wanted.until is not None:

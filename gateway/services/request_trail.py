@@ -43,6 +43,7 @@ def entry_query(
         statuses=status.statuses,
         outcome=status.outcome,
         code=wanted.code,
+        request_id=wanted.request_id,
         since=None if wanted.since is None else _microseconds(wanted.since),
         until=None if wanted.until is None else _microseconds(wanted.until),
         before=None if beyond is None else (_microseconds(beyond.at), beyond.id),

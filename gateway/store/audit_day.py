@@ -303,6 +303,9 @@ def _walk(
             return ()  # no entry of the day has it
         conditions.append(f"{'' if name == walked else '+'}{name} = ?")
         values.append(row[0])
+    if wanted.request_id is not None:
+        conditions.append("request_id = ?")
+        values.append(wanted.request_id)
     bounds: list[tuple[str, int | None]] = [("at >= ?", wanted.since), ("at < ?", wanted.until)]
     bounds += [("outcome = ?", wanted.outcome)]
     if wanted.statuses is not None:

@@ -273,8 +273,9 @@ def _question(day: str, wanted: EntryQuery, organization: str | None) -> tuple[s
         if value is not None:
             conditions.append(_equals(name, _mark(values, value, "text"), walked=walked))
             walked = False
-    if wanted.code is not None:
-        conditions.append(f"code = {_mark(values, wanted.code, 'text')}")
+    for name, value in (("code", wanted.code), ("request_id", wanted.request_id)):
+        if value is not None:
+            conditions.append(f"{name} = {_mark(values, value, 'text')}")
     low, high = wanted.statuses or (None, None)
     bounds = (
         ("at >=", wanted.since), ("at <", wanted.until), ("outcome =", wanted.outcome), ("status >=", low),

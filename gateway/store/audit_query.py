@@ -37,6 +37,8 @@ class EntryQuery:
     outcome: Outcome | None = None
     code: str | None = None
     """Of the refusal."""
+    request_id: str | None = None
+    """No index has it, which every request would pay for: what else is asked for is read until it is found."""
     since: int | None = None
     """Included."""
     until: int | None = None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Gateway
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ANY = Filters(kind=None, actor=None, action=None, key=None, target=None, status=None, code=None)
+ANY = Filters(kind=None, actor=None, action=None, key=None, target=None, status=None, code=None, request_id=None)
 
 
 def ask(api: AdminApi, *, age: float = 0, **given: Any) -> None:  # noqa: ANN401 - whatever an entry has
@@ -72,6 +72,7 @@ def test_a_request_is_a_line_with_what_was_asked_and_what_came_of_it(gateway: Ga
         (["--status", "4xx"], 1),
         (["--status", "answered"], 1),
         (["--code", "x"], 0),
+        (["--request-id", "r1"], 1),
         (["--action", "request"], 2),
         (["--actor", "admin@example.com", "--kind", "request"], 2),
         (["--actor", "system"], 3),

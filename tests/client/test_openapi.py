@@ -46,6 +46,7 @@ _EVENTS: Final[dict[str, Any]] = {
     "target": "t",
     "status": "4xx",
     "code": "c",
+    "request_id": "r",
     "since": "2030-01-01T00:00:00Z",
     "until": "2030-01-01T00:00:00Z",
 }

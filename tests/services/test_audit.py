@@ -193,6 +193,8 @@ async def test_filters_fit_all_at_once(world: World) -> None:
         "open": (AuditFilter(status="open"), ["lasts"]),
         "interrupted": (AuditFilter(status="interrupted"), []),
         "code": (AuditFilter(code="insufficient_permissions"), ["refused"]),
+        "request id of a request": (AuditFilter(request_id="missing"), ["missing"]),
+        "request id of nothing": (AuditFilter(request_id="missin"), []),
         "from, included": (AuditFilter(kind="request", since=later), requests),
         "to, not included": (AuditFilter(kind="request", until=later), []),
         "changes with a status": (AuditFilter(kind="change", status="404"), []),

@@ -243,6 +243,7 @@ def fits(wanted: EntryQuery, stored: StoredEntry) -> bool:
         and wanted.key_id in {None, each.key_id}
         and wanted.outcome in {None, each.outcome}
         and wanted.code in {None, each.code}
+        and wanted.request_id in {None, each.request_id}
         and low <= each.status <= high
         and (wanted.since is None or each.at >= wanted.since)
         and (wanted.until is None or each.at < wanted.until)
@@ -274,6 +275,7 @@ async def test_a_query_finds_what_fits_and_nothing_else(store: AuditStore) -> No
         "statuses": (None, (404, 404), (400, 499), (0, 0)),
         "outcome": (None, Outcome.REFUSED, Outcome.ANSWERED),
         "code": (None, "key_expired", "never_heard_of"),
+        "request_id": (None, some_entries()[7].entry.request_id, "never_heard_of"),
         "since": (None, NOON, NOON - 10 * DAY),
         "until": (None, NOON + 10_000_000, 0),
         "before": (None, (NOON + 5_000_000, "evt_1"), (NOON + 5_000_000, "zzz")),

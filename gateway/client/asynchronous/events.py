@@ -28,6 +28,7 @@ class AsyncEvents:
         target: str | None = None,
         status: str | None = None,
         code: str | None = None,
+        request_id: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = None,
@@ -42,6 +43,7 @@ class AsyncEvents:
                 target=target,
                 status=status,
                 code=code,
+                request_id=request_id,
                 since=since,
                 until=until,
                 cursor=cursor,
@@ -59,6 +61,7 @@ class AsyncEvents:
         target: str | None = None,
         status: str | None = None,
         code: str | None = None,
+        request_id: str | None = None,
         since: Moment | None = None,
         until: Moment | None = None,
         cursor: str | None = None,
@@ -67,7 +70,8 @@ class AsyncEvents:
         """One page of what is on record. `key` and `target` are ids; `action` is such as "key.revoke".
 
         `actor` is the id of a key; an owner's id, e-mail address or name, for all of their keys; or "system".
-        `status` and `code` show requests alone: "404", "4xx", "refused"; "expired_api_key".
+        `status` and `code` show requests alone: "404", "4xx", "refused"; "expired_api_key". `request_id` is the
+        X-Request-ID of an answer.
         """
         query = {
             "kind": kind,
@@ -77,6 +81,7 @@ class AsyncEvents:
             "target": target,
             "status": status,
             "code": code,
+            "request_id": request_id,
             "from": None if since is None else moment(since),
             "to": None if until is None else moment(until),
             "cursor": cursor,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SUBJECT: Final = "Audit"
 _MAX_WORD_CHARACTERS: Final = 64
-_FILTERS: Final = ("kind", "actor", "action", "key", "target", "status", "code")
+_FILTERS: Final = ("kind", "actor", "action", "key", "target", "status", "code", "request_id")
 _SINCE: Final = query.moment("from", "Since then, included.")
 _UNTIL: Final = query.moment("to", "Until then, not included.")
 
@@ -81,6 +81,11 @@ OPERATIONS: Final = (
                 "`aborted`, `open`, `interrupted`.",
             ),
             _word("code", "Requests that were refused with this code, such as `expired_api_key`."),
+            _word(
+                "request_id",
+                "The one that was answered with this X-Request-ID. No index has it: with many requests on record, give "
+                "`from` and `to` as well.",
+            ),
             _SINCE,
             _UNTIL,
             *PAGE,

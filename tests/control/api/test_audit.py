@@ -63,6 +63,16 @@ async def test_everybody_reads_what_is_theirs(api: Api) -> None:
     assert (await api.call("GET", "/v1/audit", by="robot")).code == "insufficient_permissions"
 
 
+async def test_whoever_is_given_the_id_of_an_answer_finds_what_was_asked(api: Api) -> None:
+    """A change by the admin API's own answer, a request by the proxy's; and nobody finds another's."""
+    await ask(api, "member's key", request_id="5f0c")
+    changed = await api.call("PATCH", api.of("member"), {"external_id": "new"})
+    for request_id, kind in ((changed.headers["X-Request-ID"], "change"), ("5f0c", "request")):
+        (found,) = (await api.done("GET", f"/v1/audit?request_id={request_id}"))["items"]
+        assert (found["kind"], found["request_id"]) == (kind, request_id)
+        assert (await api.done("GET", f"/v1/audit?request_id={request_id}", by="stranger"))["items"] == []
+
+
 async def test_filters_of_requests(api: Api) -> None:
     await ask(api, "member's key", status=404)
     await ask(api, "member's key", status=403, outcome=Outcome.REFUSED, code="insufficient_permissions")
