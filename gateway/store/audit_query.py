@@ -38,7 +38,7 @@ class EntryQuery:
     code: str | None = None
     """Of the refusal."""
     request_id: str | None = None
-    """No index has it, which every request would pay for: what else is asked for is read until it is found."""
+    """No index has it, since every request would pay for one: all that fits otherwise is looked through."""
     since: int | None = None
     """Included."""
     until: int | None = None

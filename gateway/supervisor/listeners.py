@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import GatewayError
 from gateway.settings.addresses import parse_listen
-from gateway.settings.sources import VARIABLE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +23,13 @@ if TYPE_CHECKING:
     from gateway.settings.model import Settings
 
 _REASONS: Final = {
-    errno.EADDRINUSE: "the port is in use by another process; stop that one, or set VARIABLE to another",
-    errno.EACCES: "this user may not listen there; set VARIABLE to a port from 1024 up",
+    errno.EADDRINUSE: "the port is in use by another process; stop that one, or choose another port",
+    errno.EACCES: "this user may not listen there; choose a port from 1024 up",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
+}
+_GIVEN_BY: Final = {
+    "server.listen": "by --listen, GATEWAY__SERVER__LISTEN or the settings' file",
+    "control.listen": "by GATEWAY__CONTROL__LISTEN or the settings' file",
 }
 
 
@@ -133,9 +136,9 @@ def _explained(setting: str, address: str) -> Iterator[None]:
         reason = f"the host name cannot be resolved ({error.strerror})"
         raise GatewayError(f"{setting} = {address}: {reason}.", code="cannot_listen") from error
     except OSError as error:
-        variable = f"{VARIABLE_PREFIX}{setting.upper().replace('.', '__')}"
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error)).replace("VARIABLE", variable)
-        raise GatewayError(f"{setting} = {address}: {reason}.", code="cannot_listen") from error
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        detail = f"{setting} = {address}: {reason}. It is given {_GIVEN_BY[setting]}."
+        raise GatewayError(detail, code="cannot_listen") from error
 
 
 def _text(opened: socket.socket) -> str:

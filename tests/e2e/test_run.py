@@ -207,8 +207,9 @@ def taken_port() -> Iterator[str]:
 def test_a_port_in_use_is_one_clear_line_and_status_1(command: Command, taken_port: str) -> None:
     done = command.run("run", "--upstream", "http://127.0.0.1:9", "--listen", taken_port)
     assert done.returncode == 1
-    expected = "the port is in use by another process; stop that one, or set GATEWAY__SERVER__LISTEN to another."
-    assert done.stderr == f"gateway: server.listen = {taken_port}: {expected}\n"
+    expected = "the port is in use by another process; stop that one, or choose another port."
+    assert done.stderr.startswith(f"gateway: server.listen = {taken_port}: {expected} It is given by --listen, ")
+    assert done.stderr.count("\n") == 1
     assert not (command.directory / "data").exists()  # nothing was started
 
 

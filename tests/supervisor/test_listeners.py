@@ -47,9 +47,10 @@ def test_a_port_in_use_is_said_in_one_line_that_names_the_setting(taken: str, se
     with pytest.raises(GatewayError) as caught:
         open_listeners(_settings(proxy, control, workers=2))
     assert caught.value.code == "cannot_listen"
-    variable = {"server.listen": "GATEWAY__SERVER__LISTEN", "control.listen": "GATEWAY__CONTROL__LISTEN"}[setting]
+    ways = {"server.listen": "--listen, GATEWAY__SERVER__LISTEN", "control.listen": "GATEWAY__CONTROL__LISTEN"}
     assert caught.value.detail == (
-        f"{setting} = {taken}: the port is in use by another process; stop that one, or set {variable} to another."
+        f"{setting} = {taken}: the port is in use by another process; stop that one, or choose another port. "
+        f"It is given by {ways[setting]} or the settings' file."
     )
 
 
