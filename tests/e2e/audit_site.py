@@ -94,11 +94,13 @@ class RecordedSite:
         self.site.running.process.wait()
 
     def kill_all(self) -> None:
-        """Everything at once, as the end of a container does."""
-        pids = [self.site.running.process.pid, *self.workers, *self.control]
-        kill(*pids)
-        self.site.running.process.wait()
-        while any(_lives(pid) for pid in pids[1:]):  # nobody is left to wait for them but the system
+        """Everything at once, as the end of a container does: no child outlives the supervisor and drains."""
+        supervisor, children = self.site.running.process, [*self.workers, *self.control]
+        supervisor.send_signal(signal.SIGSTOP)  # it starts no other child, and its end of the channels stays open
+        kill(*children)
+        supervisor.kill()
+        supervisor.wait()
+        while any(_lives(pid) for pid in children):  # nobody is left to wait for them but the system
             time.sleep(_LOOK_SECONDS / 10)
 
     @contextmanager
