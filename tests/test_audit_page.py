@@ -30,7 +30,7 @@ def test_every_field_and_outcome_is_explained_and_no_other() -> None:
 def test_every_filter_of_the_api_is_named() -> None:
     (listing,) = [each for each in OPERATIONS if each.name == "list_events"]
     parameters = {each.name for each in listing.query} - {"cursor", "limit"}
-    assert set(firsts("Finding")) == {f"--{name}" for name in parameters}
+    assert set(firsts("Finding")) == {f"--{name.replace('_', '-')}" for name in parameters}
     second = re.findall(r"^\| `--[^|]* \| ([^|]*) \|", PAGE, re.MULTILINE)
     assert {name for cell in second for name in re.findall(r"`([^`]+)`", cell)} == parameters
 
