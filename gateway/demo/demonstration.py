@@ -87,7 +87,6 @@ def _introduction(secret: str, listeners: Listeners, settings: Settings, upstrea
     return f"""
 The gateway is ready at {url}, in front of a demo API at {upstream}.
 {_elsewhere(listeners)}
-
 Your API key:
   {secret}
 
