@@ -1,7 +1,7 @@
 # Thin on purpose: each target is one command. `make run` and `make test` do all the set-up that they need.
 .PHONY: run test fuzz fuzz-wire coverage-wire fuzz-api test-compiled test-large test-wire test-nodes test-audit test-faults test-topologies check format compiled bench bench-quick clean
 
-# Where it is set, every process compiles its sources anew: 15 % of each of the 150 gateways that the tests start.
+# Where it is set, a fresh checkout is compiled anew by every process: 15 % of each of 150 gateways that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
 run: .venv/run.stamp

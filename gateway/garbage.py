@@ -1,15 +1,10 @@
-"""What the collector of cycles has to look at in a process that serves: what came after its start, and that seldom.
+"""What the collector of cycles has to look at in a process that serves: what came after its start.
 
-Invariant: counting references frees what requests, records and calls leave behind; the collector is for the rest, which
-is rare here, so it may come late and never has to go through what lives as long as the process.
+Invariant: nothing that is garbage at the start is kept for it. How often the collector looks is left to each process:
+workers leave hardly a cycle, but a call that the control process refuses leaves its traceback, with the call's body.
 """
 
 import gc
-from typing import Final
-
-_THRESHOLD: Final = 50_000
-"""New containers until it looks: at the default of 700, a few hundred requests in flight, or a batch of records, are
-looked through again and again."""
 
 
 def settle() -> None:
@@ -19,4 +14,3 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_THRESHOLD)

@@ -22,7 +22,7 @@ before = cycle()
 settle()
 after = cycle()
 left_by_settling, frozen = before() is not None, gc.get_freeze_count()
-kept = [[] for _ in range(gc.get_threshold()[0] + 1)]
+gc.collect()
 print(json.dumps([left_by_settling, frozen > 1000, after() is not None]))
 """
 

@@ -14,6 +14,8 @@ from gateway.cli.options import Config, Json
 from gateway.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.services.shapes import Initialised
     from gateway.settings.model import Settings
 
@@ -32,10 +34,8 @@ def initialise(
     from gateway.settings.loading import load
 
     settings = load(config, {}, os.environ).settings
-    if another_key and settings.store.is_sqlite and not settings.store.sqlite_path.exists():
-        where = settings.store.sqlite_path.absolute()
-        detail = f"There is no store at {where}. Run this in the directory of the gateway, or name its --config."
-        raise NotFound(detail, code="no_store")
+    if another_key and settings.store.is_sqlite:
+        _require_file(settings.store.sqlite_path)
     try:
         made = asyncio.run(_initialise(settings, org, admin, another_key=another_key))
     except Conflict as error:
@@ -54,6 +54,17 @@ def initialise(
         ]
     )
     complain("keep the secret now: only its hash is stored, and it is never shown again")
+
+
+def _require_file(path: "Path") -> None:
+    """Whoever lost a key finds it in no store that is made for the purpose."""
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        detail = f"There is no store at {path.absolute()}. Run this in the gateway's directory, with its settings."
+        raise NotFound(detail, code="no_store") from error
+    except OSError:
+        return  # the store says what is wrong
 
 
 async def _initialise(settings: "Settings", org: str, admin: str, *, another_key: bool) -> "Initialised":

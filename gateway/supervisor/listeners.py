@@ -27,10 +27,7 @@ _REASONS: Final = {
     errno.EACCES: "this user may not listen there; choose a port from 1024 up",
     errno.EADDRNOTAVAIL: "no network interface of this machine has that address",
 }
-_GIVEN_BY: Final = {
-    "server.listen": "by --listen, GATEWAY__SERVER__LISTEN or the settings' file",
-    "control.listen": "by GATEWAY__CONTROL__LISTEN or the settings' file",
-}
+_WAYS: Final = {"server.listen": "--listen, GATEWAY__SERVER__LISTEN", "control.listen": "GATEWAY__CONTROL__LISTEN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +131,15 @@ def _explained(setting: str, address: str) -> Iterator[None]:
         yield
     except socket.gaierror as error:
         reason = f"the host name cannot be resolved ({error.strerror})"
-        raise GatewayError(f"{setting} = {address}: {reason}.", code="cannot_listen") from error
+        raise _cannot_listen(setting, address, reason) from error
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        detail = f"{setting} = {address}: {reason}. It is given {_GIVEN_BY[setting]}."
-        raise GatewayError(detail, code="cannot_listen") from error
+        raise _cannot_listen(setting, address, reason) from error
+
+
+def _cannot_listen(setting: str, address: str, reason: str) -> GatewayError:
+    cure = f"Another one is set with {_WAYS[setting]} or {setting} in the configuration file."
+    return GatewayError(f"{setting} = {address}: {reason}. {cure}", code="cannot_listen")
 
 
 def _text(opened: socket.socket) -> str:

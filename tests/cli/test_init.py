@@ -62,6 +62,11 @@ def test_a_lost_key_is_not_looked_for_in_a_new_store(
     assert (outcome.status, outcome.out) == (3, "")
     assert f"no store at {Path.cwd()}/data/gateway.db" in outcome.err
     assert not Path("data").exists()
+    Path("file").touch()
+    monkeypatch.setenv("GATEWAY__STORE__URL", "sqlite:///file/gateway.db")  # what is wrong is not that nothing is there
+    outcome = gateway("init", "--org", "Acme", "--admin", "a@example.com", "--another-key")
+    assert (outcome.status, outcome.out) == (5, "")
+    assert "file/gateway.db cannot be opened" in outcome.err
 
 
 def test_every_wrong_field_is_named_and_no_store_is_made_for_it(

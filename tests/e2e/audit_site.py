@@ -95,10 +95,15 @@ class RecordedSite:
 
     def kill_all(self) -> None:
         """Everything at once, as the end of a container does: no child outlives the supervisor and drains."""
-        supervisor, children = self.site.running.process, [*self.workers, *self.control]
-        supervisor.send_signal(signal.SIGSTOP)  # it starts no other child, and its end of the channels stays open
-        kill(*children)
-        supervisor.kill()
+        supervisor = self.site.running.process
+        supervisor.send_signal(signal.SIGSTOP)
+        try:
+            while not _is_stopped(supervisor.pid):
+                time.sleep(_LOOK_SECONDS / 10)
+            children = [*self.workers, *self.control]  # all there are: it starts no other
+            kill(*children)
+        finally:
+            supervisor.kill()
         supervisor.wait()
         while any(_lives(pid) for pid in children):  # nobody is left to wait for them but the system
             time.sleep(_LOOK_SECONDS / 10)
@@ -195,6 +200,11 @@ def kill(*pids: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether the signal has come through to it (proc(5): the state comes behind the name)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
 
 
 def _lives(pid: int) -> bool:

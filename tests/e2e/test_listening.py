@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,11 +37,10 @@ def _stop(site: Site, number: signal.Signals) -> None:
 def _refused(site: Site) -> bool:
     """Not so while one is accepted, or reset since it came between the last look at who waits and the close."""
     try:
-        socket.create_connection(site.address).close()
+        with suppress(ConnectionResetError):
+            socket.create_connection(site.address).close()
     except ConnectionRefusedError:
         return True
-    except ConnectionResetError:
-        return False
     return False
 
 

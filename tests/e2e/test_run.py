@@ -208,8 +208,8 @@ def test_a_port_in_use_is_one_clear_line_and_status_1(command: Command, taken_po
     done = command.run("run", "--upstream", "http://127.0.0.1:9", "--listen", taken_port)
     assert done.returncode == 1
     expected = "the port is in use by another process; stop that one, or choose another port."
-    assert done.stderr.startswith(f"gateway: server.listen = {taken_port}: {expected} It is given by --listen, ")
-    assert done.stderr.count("\n") == 1
+    cure = "Another one is set with --listen, GATEWAY__SERVER__LISTEN or server.listen in the configuration file."
+    assert done.stderr == f"gateway: server.listen = {taken_port}: {expected} {cure}\n"
     assert not (command.directory / "data").exists()  # nothing was started
 
 

@@ -50,7 +50,7 @@ def test_a_port_in_use_is_said_in_one_line_that_names_the_setting(taken: str, se
     ways = {"server.listen": "--listen, GATEWAY__SERVER__LISTEN", "control.listen": "GATEWAY__CONTROL__LISTEN"}
     assert caught.value.detail == (
         f"{setting} = {taken}: the port is in use by another process; stop that one, or choose another port. "
-        f"It is given by {ways[setting]} or the settings' file."
+        f"Another one is set with {ways[setting]} or {setting} in the configuration file."
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUBJECT: Final = "Audit"
 _MAX_WORD_CHARACTERS: Final = 64
+_MAX_REQUEST_ID_CHARACTERS: Final = 128  # as long as a trusted proxy may make it
 _FILTERS: Final = ("kind", "actor", "action", "key", "target", "status", "code", "request_id")
 _SINCE: Final = query.moment("from", "Since then, included.")
 _UNTIL: Final = query.moment("to", "Until then, not included.")
@@ -81,10 +82,11 @@ OPERATIONS: Final = (
                 "`aborted`, `open`, `interrupted`.",
             ),
             _word("code", "Requests that were refused with this code, such as `expired_api_key`."),
-            _word(
+            query.text(
                 "request_id",
-                "The one that was answered with this X-Request-ID. No index has it: with many requests on record, give "
-                "`from` and `to` as well.",
+                "Those with this X-Request-ID. No index has it: with millions of requests on record, give `from` and "
+                "`to` as well.",
+                max_characters=_MAX_REQUEST_ID_CHARACTERS,
             ),
             _SINCE,
             _UNTIL,
